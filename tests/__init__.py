@@ -1,0 +1,1 @@
+"""Tests of the console; the folders mirror the rooms of the house."""

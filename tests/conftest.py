@@ -1,0 +1,146 @@
+"""Fixtures for every room.
+
+Most database tests use ``@pytest.mark.django_db``: a transaction that is rolled back. Tests that must really commit (audit
+units, leases, several processes) use ``committed_db``, a database of their own, because the audit triggers refuse the
+DELETE and TRUNCATE that would clean up after them.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection, connections
+from django.test.utils import setup_databases, teardown_databases
+from psycopg import sql
+from pytest_django.fixtures import SettingsWrapper
+from pytest_django.plugin import DjangoDbBlocker
+
+
+@dataclass(frozen=True)
+class CommittedDatabase:
+    """A migrated database of one test's own, where commits are real. It is dropped after the test.
+
+    ``name`` is the database's name on PostgreSQL and the file's path on SQLite; ``url`` is its DATABASE_URL.
+    """
+
+    vendor: str
+    name: str
+    url: str
+    var_dir: Path
+
+    @property
+    def path(self) -> Path:
+        """Return the database file. Raises ValueError on PostgreSQL."""
+        if self.vendor != "sqlite":
+            raise ValueError("a PostgreSQL database has no file")
+        return Path(self.name)
+
+    def environ(self, **extra: str) -> dict[str, str]:
+        """Return the environment for a subprocess (manage.py, a worker) that shall use this database."""
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "tradingops.settings",
+            "DATABASE_URL": self.url,
+            "TRADINGOPS_VAR_DIR": str(self.var_dir),
+            **extra,
+        }
+
+
+def on_sqlite() -> bool:
+    """Return whether this run is on SQLite."""
+    return connection.vendor == "sqlite"
+
+
+def _server_url(database: str) -> str:
+    """Return the URL of another database on the test server."""
+    return urlunsplit(urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{database}"))
+
+
+def _on_server(statement: str, *names: str) -> None:
+    """Run one statement outside any transaction, on the server's maintenance database."""
+    with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as server:
+        server.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
+    """Make the test database, also when no test of this run is marked ``django_db`` (``committed_db`` copies it)."""
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False, aliases={"default"})
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
+
+
+@pytest.fixture(scope="session")
+def _template(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """Copy the migrated test database once per worker, to somewhere nobody is connected to; yield its name."""
+    with django_db_blocker.unblock():
+        if on_sqlite():
+            path = Path(django_settings.RUN_DIR) / f"template-{django_settings.WORKER}.sqlite3"
+            connection.ensure_connection()
+            with closing(sqlite3.connect(path)) as copy:
+                connection.connection.backup(copy)
+                copy.execute("PRAGMA journal_mode=WAL")
+            yield str(path)
+            return
+        source = str(connection.settings_dict["NAME"])
+        connection.close()
+    name = f"{source}_template"
+    _on_server("CREATE DATABASE {} TEMPLATE {}", name, source)
+    yield name
+    _on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+
+
+def _create(template: str, directory: Path) -> tuple[str, str]:
+    """Copy the template; return the new database's name and URL."""
+    if on_sqlite():
+        path = directory / "committed.sqlite3"
+        shutil.copyfile(template, path)
+        return str(path), f"sqlite:///{path}"
+    name = f"committed_{uuid4().hex}"
+    _on_server("CREATE DATABASE {} TEMPLATE {}", name, template)
+    return name, _server_url(name)
+
+
+@pytest.fixture
+def committed_db(
+    _template: str, tmp_path: Path, settings: SettingsWrapper, django_db_blocker: DjangoDbBlocker
+) -> Iterator[CommittedDatabase]:
+    """Point this process at a fresh migrated database where commits are real, with a var directory of its own.
+
+    Other threads get the same database; they close their connections themselves. Not to be mixed with ``django_db``.
+    """
+    if connection.in_atomic_block:
+        pytest.fail("committed_db cannot be used together with django_db: its transaction hides every commit")
+    name, url = _create(_template, tmp_path)
+    var_dir = tmp_path / "var"
+    var_dir.mkdir()
+    settings.VAR_DIR, settings.KILL_FILE, settings.ANCHORS_FILE = var_dir, var_dir / "KILL", var_dir / "anchors.jsonl"
+    # This dict is shared by the connections that other threads will open.
+    shared: dict[str, Any] = connections.settings["default"]
+    usual, usual_name = connections["default"], shared["NAME"]
+    with django_db_blocker.unblock():
+        # A second connection object: closing an in-memory database's would be ignored, or lose the database.
+        shared["NAME"] = name
+        connections["default"] = connections.create_connection("default")
+        try:
+            yield CommittedDatabase(usual.vendor, name, url, var_dir)
+        finally:
+            connections["default"].close()
+            connections["default"] = usual
+            shared["NAME"] = usual_name
+    if not on_sqlite():
+        _on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
