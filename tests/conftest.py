@@ -22,8 +22,7 @@ from django.conf import settings as django_settings
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from psycopg import sql
-from pytest_django.fixtures import SettingsWrapper
-from pytest_django.plugin import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _create(template: str, directory: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def committed_db(
-    _template: str, tmp_path: Path, settings: SettingsWrapper, django_db_blocker: DjangoDbBlocker
+    _template: str, tmp_path: Path, settings: Settings, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[CommittedDatabase]:
     """Point this process at a fresh migrated database where commits are real, with a var directory of its own.
 
