@@ -35,5 +35,7 @@ def storable(value: Decimal) -> Decimal:
     plain = Decimal(decimal_text(value))
     _, digits, exponent = plain.as_tuple()
     if len(digits) > DIGITS_MAX or int(exponent) < EXPONENT_MIN:
-        raise ValueError(f"{value} has more digits than can be kept exactly ({DIGITS_MAX}, {-EXPONENT_MIN} after the point)")
+        raise ValueError(
+            f"{value} has more digits than can be kept exactly ({DIGITS_MAX}, {-EXPONENT_MIN} after the point)"
+        )
     return plain
