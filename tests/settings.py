@@ -17,8 +17,26 @@ from pathlib import Path
 RUN_DIR_VARIABLE = "TRADINGOPS_TEST_RUN_DIR"
 POSTGRES_URL_VARIABLE = "TEST_POSTGRES_URL"
 #: What a developer's shell or .env may hold, and no test may see.
-SCRUBBED_PREFIXES = ("ALLOW_LIVE_", "LIVE_TRADING_", "WORKER_API_", "KRAKEN_", "ALPACA_", "DISCORD_", "KILL_SWITCH", "MIN_NOTIONAL_")
-SCRUBBED_NAMES = ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HOST", "PORT", "HEARTBEAT_URL", "EMAIL_URL", "ALERT_EMAIL_TO")
+SCRUBBED_PREFIXES = (
+    "ALLOW_LIVE_",
+    "LIVE_TRADING_",
+    "WORKER_API_",
+    "KRAKEN_",
+    "ALPACA_",
+    "DISCORD_",
+    "KILL_SWITCH",
+    "MIN_NOTIONAL_",
+)
+SCRUBBED_NAMES = (
+    "DEBUG",
+    "ALLOWED_HOSTS",
+    "CSRF_TRUSTED_ORIGINS",
+    "HOST",
+    "PORT",
+    "HEARTBEAT_URL",
+    "EMAIL_URL",
+    "ALERT_EMAIL_TO",
+)
 
 
 def _run_dir() -> Path:

@@ -1,18 +1,31 @@
-"""Django settings (skeleton: grows with environment.py)."""
+"""Django settings. What an installation may vary comes from the environment (``tradingops/environment.py``), nothing else."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import django_stubs_ext
 import environ
+
+from tradingops.environment import load_environment
 
 # Lets models.Field[...], ModelAdmin[...] and the like be written as the type checker reads them.
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-SECRET_KEY = os.environ.get("SECRET_KEY", "x" * 60)
-DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+#: What this installation writes: the SQLite database, the kill file, the anchors. Never in version control.
+VAR_DIR = Path(os.environ.get("TRADINGOPS_VAR_DIR") or BASE_DIR / "var").resolve()
+VAR_DIR.mkdir(parents=True, exist_ok=True)
+ANCHORS_FILE = VAR_DIR / "anchors.jsonl"
+KILL_FILE = VAR_DIR / "KILL"
+
+ENVIRONMENT = load_environment(BASE_DIR, VAR_DIR)
+SECRET_KEY = ENVIRONMENT.secret_key
+DEBUG = ENVIRONMENT.debug
+ALLOWED_HOSTS = list(ENVIRONMENT.allowed_hosts)
+CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
+
 INSTALLED_APPS = [
     "unfold",
     "django.contrib.admin",
@@ -21,29 +34,129 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "ninja",
     "django_q",
     "audit",
     "safety",
     "bots",
+    "tradingops",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "tradingops.middleware.content_security_policy",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "tradingops.urls"
-VAR_DIR = Path(os.environ.get("TRADINGOPS_VAR_DIR") or BASE_DIR / "var")
-ANCHORS_FILE = VAR_DIR / "anchors.jsonl"
-KILL_FILE = VAR_DIR / "KILL"
-VAR_DIR.mkdir(exist_ok=True)
-SQLITE_OPTIONS = {
+WSGI_APPLICATION = "tradingops.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Databases. No ATOMIC_REQUESTS: the kill switch and the sender must see each other's real commits.
+SQLITE_OPTIONS: dict[str, Any] = {
     "timeout": 20,
+    # A transaction that begins by reading and then writes would fail at once with "database is locked" when DEFERRED.
     "transaction_mode": "IMMEDIATE",
-    "init_command": (
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000; PRAGMA recursive_triggers=ON;"
-    ),
+    # Without recursive_triggers, INSERT OR REPLACE deletes a row past the append-only triggers.
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000; PRAGMA recursive_triggers=ON;",
 }
-DATABASES = {"default": environ.Env.db_url_config(os.environ.get("DATABASE_URL") or f"sqlite:///{VAR_DIR}/tradingops.sqlite3")}
-if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
+#: A client that froze must not hold the chain's lock for long; a query that waits for a lock must not wait for ever.
+POSTGRES_SESSION = "-c idle_in_transaction_session_timeout=15s -c lock_timeout=10s"
+
+
+def _database(url: str, vendor: str) -> dict[str, Any]:
+    """Return Django's settings for a database that the environment names."""
+    config: dict[str, Any] = environ.Env.db_url_config(url)
+    options = config.setdefault("OPTIONS", {})
+    if vendor == "sqlite":
+        options.update(SQLITE_OPTIONS)
+    else:
+        config.update({"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True})
+        options.setdefault("connect_timeout", 5)
+        options["options"] = f"{POSTGRES_SESSION} {options.get('options', '')}".strip()
+    return config
+
+
+DATABASES = {"default": _database(ENVIRONMENT.database_url.url, ENVIRONMENT.database_url.vendor)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Workers. Without a retry far above the timeout django-q2 would hand a running task out again.
+Q_CLUSTER = {"name": "runners", "orm": "default", "timeout": 30, "retry": 60, "max_attempts": 1}
+
+# Signing in.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+# By name and address together: a stranger who guesses can't lock the operator out of the kill button.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# Browsers. Cookies are for https alone once an https origin is trusted; on a laptop's loopback address there is no https.
+SESSION_COOKIE_NAME = "tradingops_session"
+CSRF_COOKIE_NAME = "tradingops_csrf"
+SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENVIRONMENT.is_served_over_https
+SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60 if ENVIRONMENT.is_served_over_https else 0
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# The proxy in front redirects to https; the health check from this host stays on http.
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # HSTS for subdomains: they are not ours to promise for
+    "security.W008",  # redirect to https: the proxy's work
+    "security.W021",  # HSTS preload: the same
+]
+
+STATIC_URL = "static/"
+# Straight from the packages: no collectstatic step to forget after an upgrade.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 600
+
 USE_TZ = True
 TIME_ZONE = "UTC"
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-STATIC_URL = "static/"
-Q_CLUSTER = {"name": "runners", "orm": "default", "timeout": 30, "retry": 60, "max_attempts": 1}
+USE_I18N = False
+
+# Everything to stderr: the process manager keeps it. Never DEBUG for the clients, whose debug lines show keys.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
+        "django-q": {"handlers": [], "level": "INFO", "propagate": True},
+        "axes": {"level": "WARNING"},
+        "ccxt": {"level": "WARNING"},
+        "urllib3": {"level": "WARNING"},
+        "alpaca": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,87 @@
+"""Whether the console is fit to serve: the database answers, and a worker has been seen lately."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.utils import timezone
+
+from bots.models import Bot, BotStatus, WorkerHeartbeat
+from bots.models.worker import WorkerKind
+from safety.intents import Level
+from safety.kill_switch import read_state
+from tradingops import __version__
+
+HEARTBEAT_AGE_S_MAX = 30
+_STARTED_S = time.monotonic()
+
+
+class Mode(StrEnum):
+    """What the console trades with: loopback venues, real money, or paper."""
+
+    REHEARSAL = "rehearsal"
+    LIVE = "live"
+    PAPER = "paper"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What ``/api/health`` tells. Ages are in seconds, None where nothing was ever seen or nothing can be read."""
+
+    status: str
+    version: str
+    uptime_s: int
+    database: str
+    worker_heartbeat_age_s: float | None
+    autopilot_heartbeat_age_s: float | None
+    trading_state: str
+    mode: str
+
+    @property
+    def is_healthy(self) -> bool:
+        """Return whether the console is fit to serve."""
+        return self.status == "ok"
+
+
+def current_mode() -> Mode:
+    """Return what the console trades with. Raises DatabaseError when the bots can't be read."""
+    if settings.ENVIRONMENT.is_rehearsal:
+        return Mode.REHEARSAL
+    live = Bot.objects.filter(dry_run=False).exclude(status=BotStatus.ARCHIVED)
+    return Mode.LIVE if live.exists() else Mode.PAPER
+
+
+def worker_heartbeat_age_s(*, now: datetime) -> float | None:
+    """Return the seconds since any runner was last seen, or None if none ever was. Raises DatabaseError."""
+    seen_at = (
+        WorkerHeartbeat.objects.filter(kind=WorkerKind.RUNNER)
+        .order_by("-seen_at")
+        .values_list("seen_at", flat=True)
+        .first()
+    )
+    return None if seen_at is None else round((now - seen_at).total_seconds(), 1)
+
+
+def read_health() -> Health:
+    """Return the console's health. A halted console is healthy; one without database or workers is not."""
+    try:
+        age_s = worker_heartbeat_age_s(now=timezone.now())
+        mode = current_mode().value
+        database = "ok"
+    except DatabaseError:
+        # Fail closed: what can't be read is not called paper.
+        age_s, mode, database = None, "unknown", "down"
+    fresh = age_s is not None and age_s <= HEARTBEAT_AGE_S_MAX
+    return Health(
+        status="ok" if fresh and database == "ok" else "unhealthy",
+        version=__version__,
+        uptime_s=int(time.monotonic() - _STARTED_S),
+        database=database,
+        worker_heartbeat_age_s=age_s,
+        autopilot_heartbeat_age_s=None,
+        trading_state=read_state().level.value if database == "ok" else Level.HALTED.value,
+        mode=mode,
+    )
