@@ -1,0 +1,257 @@
+"""The executor: the one place that sends orders and cancels. DESIGN: how an order travels.
+
+A built-in paper order has no network, so its four steps share the caller's transaction: nothing of it is seen until all of it
+is committed, and a process killed anywhere in between leaves nothing behind. Every function here must run in an audit unit
+with the bot's row locked, and takes the lease's fence where it acts for a worker.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.utils import timezone
+
+from audit.log import OrderEventRecord, record
+from audit.models import OrderEvent
+from bots import ledger
+from bots.brokers.base import Execution, MarketView, OrderReport, RestingOrder
+from bots.brokers.paper import PaperBroker
+from bots.exposure import Market, gather
+from bots.models import Bot, Order, Position
+from bots.order_states import RESTING_STATES, OrderStatus, move
+from bots.workers.leases import Fence
+from safety.gate import evaluate
+from safety.intents import Decision, Denial, Level, OrderIntent, OrderType, Permit, Side
+from safety.kill_switch import read_state
+from safety.limits import load_limits
+
+EventType = OrderEvent.Event
+SEND_WITHIN = timedelta(seconds=5)
+
+
+class ExecutorError(Exception):
+    """The executor was used in a way that could break a promise; nothing was sent."""
+
+
+def submit(
+    intent: OrderIntent, bot: Bot, position: Position, market: Market, *, fence: Fence | None = None
+) -> Order | None:
+    """Take one intent through the gate to its broker, and return the order as it then stands (DENIED when it was denied).
+
+    Returns None when this client order id was used before: the first order stands, and the attempt is audited.
+    ``bot`` must be locked; ``position`` is the book that the intent belongs to. Raises LeaseLost when the fence is down.
+    """
+    if Order.objects.filter(client_order_id=intent.client_order_id).exists():
+        _record_repeat(intent)
+        return None
+    order = _pending(intent, fence)
+    decision, market = _claim(order, intent, bot, position, market)
+    if decision.permit is None:
+        return _deny(order, decision)
+    denial = _second_look(order, intent, position, fence)
+    if denial is not None:
+        return _deny(order, Decision(denials=(denial,)))
+    report = paper_broker(market).submit(intent, decision.permit, market.view)
+    return _settle(order, report, position, market.view)
+
+
+def match(order: Order, position: Position, market: Market) -> Order:
+    """Try a resting paper order against what was traded since it was last tried, and return it as it then stands.
+
+    ``market.view.traded`` must cover the time from ``order.matched_until`` to ``market.view.now``.
+    """
+    if order.status not in RESTING_STATES:
+        raise ExecutorError(f"order {order.client_order_id} is {order.status}: only a resting order can match")
+    resting = RestingOrder(_intent_of(order), order.remaining_quantity, order.fills.count())
+    report = paper_broker(market).match(resting, market.view)
+    return _settle(order, report, position, market.view)
+
+
+def cancel(order: Order, market: Market, *, actor: str, reason: str) -> Order:
+    """Cancel a resting order and return it as it then stands. A cancel is never denied, whatever the trading state."""
+    if order.status not in RESTING_STATES:
+        raise ExecutorError(f"order {order.client_order_id} is {order.status}: there is nothing to cancel")
+    order.cancel_requested_at = market.view.now
+    _event(order, EventType.CANCEL_REQUESTED, reason=reason, actor=actor)
+    report = paper_broker(market).cancel(_intent_of(order))
+    order.status = move(order.status, report.status)
+    order.updated_at = market.view.now
+    order.save()
+    _event(order, EventType.CANCELED, reason=reason, actor=actor)
+    return order
+
+
+def paper_broker(market: Market) -> PaperBroker:
+    """Return the built-in paper broker with this market's fees."""
+    return PaperBroker(market.fees)
+
+
+def _pending(intent: OrderIntent, fence: Fence | None) -> Order:
+    return Order(
+        client_order_id=intent.client_order_id,
+        bot_id=intent.bot_id,
+        venue=intent.venue,
+        symbol=intent.symbol,
+        side=intent.side,
+        type=intent.type,
+        status=OrderStatus.PENDING,
+        quantity=intent.quantity,
+        limit_price=intent.limit_price,
+        is_live=intent.is_live,
+        reduce_only=intent.reduce_only,
+        leg=intent.leg,
+        reason=intent.reason[:300],
+        actor=intent.actor,
+        fence_token="" if fence is None else fence.for_bot(intent.bot_id).token,
+        created_at=intent.created_at,
+        updated_at=intent.created_at,
+    )
+
+
+def _claim(order: Order, intent: OrderIntent, bot: Bot, position: Position, market: Market) -> tuple[Decision, Market]:
+    """Step 1: the intent row, and the gate's decision on figures that were read under the bot's lock."""
+    quote = market.view.quote
+    _event(
+        order,
+        EventType.INTENT,
+        reason=intent.reason,
+        details={"leg": intent.leg, "bid": quote.bid, "ask": quote.ask, "quote_source": quote.source},
+    )
+    now = market.view.now
+    exposure = gather(bot, position, intent, market, now=now)
+    order.is_entry = intent.side == Side.BUY
+    limits = load_limits(bot.pk, is_live=intent.is_live)
+    decision = evaluate(intent, exposure, limits, read_state(intent.venue, intent.bot_id), now=now)
+    if decision.permit is not None:
+        order.status = move(order.status, OrderStatus.SUBMITTING)
+        order.submitting_at = now
+        _event(order, EventType.SUBMITTING)
+    return decision, market
+
+
+def _second_look(order: Order, intent: OrderIntent, position: Position, fence: Fence | None) -> Denial | None:
+    """Steps 2 and 3 before the send: the state once more, the age of the claim, and the lease."""
+    state = read_state(intent.venue, intent.bot_id)
+    is_exit = intent.side == Side.SELL and intent.quantity <= position.quantity
+    if state.level == Level.HALTED or (state.level == Level.REDUCING and not is_exit):
+        why = "; ".join(state.reasons)
+        return Denial("KILL_SWITCH", f"Trading was stopped while the order was prepared: {why}.", "active", state.level)
+    if order.submitting_at is None or timezone.now() - order.submitting_at > SEND_WITHIN:
+        return Denial("INTENT_EXPIRED", "The order was claimed too long ago to be sent now.", "5 s", "older")
+    if fence is not None:
+        fence.for_bot(intent.bot_id).check()
+    return None
+
+
+def _deny(order: Order, decision: Decision) -> Order:
+    order.status = move(order.status, OrderStatus.DENIED)
+    order.save()
+    reasons = [denial.as_dict() for denial in decision.denials]
+    _event(order, EventType.DENIED, reason=", ".join(decision.codes), details={"reasons": reasons})
+    return order
+
+
+def _settle(order: Order, report: OrderReport, position: Position, view: MarketView) -> Order:
+    """Step 4: what the broker said, to the order, the ledger and the audit, in one transaction."""
+    order.venue_order_id = report.venue_order_id or order.venue_order_id
+    order.matched_until = view.now
+    order.updated_at = view.now
+    if report.status == order.status and not report.executions:
+        order.save(update_fields=["matched_until"])
+        return order
+    order.status = move(order.status, report.status)
+    if order.pk is None:
+        # Fills point at the order's row, so it has to be there before them.
+        order.save()
+    fresh = ledger.record_executions(order, report.executions, position, view.rules)
+    order.save()
+    for execution in fresh:
+        _fill_event(order, execution)
+    if not fresh:
+        _event(order, EventType(order.status), reason=report.reason)
+    return order
+
+
+def _fill_event(order: Order, execution: Execution) -> None:
+    done = execution is not None and order.status == OrderStatus.FILLED
+    _event(
+        order,
+        EventType.FILLED if done else EventType.PARTIALLY_FILLED,
+        price=execution.price,
+        amount=execution.quantity,
+        details={"trade_id": execution.trade_id, "fee": execution.fee, "is_maker": execution.is_maker},
+    )
+
+
+def _record_repeat(intent: OrderIntent) -> None:
+    """Audit an attempt to use a client order id again. The standing order is left as it is."""
+    denial = Denial("DUPLICATE_ORDER", "This leg of this tick was ordered before.", "once", "again")
+    record(
+        OrderEventRecord(
+            bot_id=intent.bot_id,
+            client_order_id=intent.client_order_id,
+            venue=intent.venue,
+            symbol=intent.symbol,
+            side=intent.side,
+            ord_type=intent.type,
+            price=intent.limit_price,
+            amount=intent.quantity,
+            event=EventType.DENIED,
+            status=OrderStatus.DENIED,
+            reason=denial.code,
+            is_live=intent.is_live,
+            actor=intent.actor,
+            details={"reasons": [denial.as_dict()]},
+        )
+    )
+
+
+def _event(
+    order: Order,
+    event: EventType,
+    *,
+    reason: str = "",
+    actor: str | None = None,
+    price: Decimal | None = None,
+    amount: Decimal | None = None,
+    details: dict[str, object] | None = None,
+) -> None:
+    record(
+        OrderEventRecord(
+            bot_id=order.bot_id,
+            client_order_id=order.client_order_id,
+            venue=order.venue,
+            symbol=order.symbol,
+            side=order.side,
+            ord_type=order.type,
+            price=order.limit_price if price is None else price,
+            amount=order.quantity if amount is None else amount,
+            venue_order_id=order.venue_order_id,
+            event=event,
+            status=order.status,
+            reason=reason,
+            is_live=order.is_live,
+            actor=order.actor if actor is None else actor,
+            details=details or {},
+        )
+    )
+
+
+def _intent_of(order: Order) -> OrderIntent:
+    """Return the intent that a stored order came from, as a broker has to see it."""
+    return OrderIntent(
+        client_order_id=order.client_order_id,
+        bot_id=order.bot_id or 0,
+        venue=order.venue,
+        symbol=order.symbol,
+        side=Side(order.side),
+        type=OrderType(order.type),
+        quantity=order.quantity,
+        limit_price=order.limit_price,
+        reduce_only=order.reduce_only,
+        is_live=order.is_live,
+        created_at=order.created_at,
+        leg=order.leg,
+        reason=order.reason,
+        actor=order.actor,
+    )

@@ -1,0 +1,126 @@
+"""The ledger: what executions do to fills, positions and deals, in the caller's transaction.
+
+Books are keyed by (bot, is_live); paper and live never meet here. The arithmetic is in bots/books.py.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal, localcontext
+
+from bots.books import EXACT, Book, apply_fill
+from bots.brokers.base import Execution
+from bots.models import Bot, Deal, Fill, Order, Position
+from safety.intents import InstrumentRules, Side
+
+
+def position_of(bot: Bot, *, is_live: bool) -> Position:
+    """Return the bot's position in one book, made empty when it has none yet."""
+    position, _ = Position.objects.get_or_create(bot=bot, is_live=is_live)
+    return position
+
+
+def record_executions(
+    order: Order, executions: Sequence[Execution], position: Position, rules: InstrumentRules
+) -> list[Execution]:
+    """Write the executions that are new to fills, position and deal, and return them.
+
+    A trade id counts once, in whatever order and however often it is reported. ``order`` and ``position`` are changed and the
+    position is saved; saving the order is the caller's. Raises BookError when more would be sold than is held.
+    """
+    known = set(order.fills.values_list("trade_id", flat=True)) if order.filled_quantity else set()
+    fresh = [execution for execution in executions if execution.trade_id not in known]
+    if not fresh:
+        return []
+    Fill.objects.bulk_create([_fill(order, execution) for execution in fresh])
+    deal = _open_deal(order, position)
+    for execution in fresh:
+        _apply(order, execution, position, deal)
+    _save_deal(deal, position, rules, fresh[-1])
+    position.save()
+    return fresh
+
+
+def _fill(order: Order, execution: Execution) -> Fill:
+    return Fill(
+        order=order,
+        venue=order.venue,
+        is_live=order.is_live,
+        trade_id=execution.trade_id,
+        quantity=execution.quantity,
+        price=execution.price,
+        fee=execution.fee,
+        is_maker=execution.is_maker,
+        filled_at=execution.filled_at,
+    )
+
+
+def _apply(order: Order, execution: Execution, position: Position, deal: Deal | None) -> None:
+    """Add one execution to the order's, the position's and the deal's figures."""
+    with localcontext(EXACT):
+        notional = execution.quantity * execution.price
+        if deal is not None:
+            _add_to_deal(deal, order, execution, notional)
+        order.filled_quantity += execution.quantity
+        order.filled_notional += notional
+        order.fees += execution.fee
+    book = apply_fill(book_of(position), Side(order.side), execution.quantity, execution.price, execution.fee)
+    position.quantity, position.cost, position.realised_pnl = book.quantity, book.cost, book.realised_pnl
+    position.fees, position.cash_flow = book.fees, book.cash_flow
+    position.mark_price, position.marked_at = execution.price, execution.filled_at
+    if order.side == Side.BUY:
+        position.last_entry_at = execution.filled_at
+    else:
+        position.last_exit_at = execution.filled_at
+
+
+def book_of(position: Position) -> Book:
+    """Return the position's figures as a plain value."""
+    return Book(position.quantity, position.cost, position.realised_pnl, position.fees, position.cash_flow)
+
+
+def _open_deal(order: Order, position: Position) -> Deal | None:
+    """Return the open deal, a new one when this is a first entry, or None for a sale of what belongs to no deal."""
+    deal = Deal.objects.filter(bot=position.bot_id, is_live=position.is_live, closed_at__isnull=True).first()
+    if deal is None and order.side == Side.BUY:
+        deal = Deal(bot_id=position.bot_id, is_live=position.is_live, symbol=order.symbol)
+    return deal
+
+
+def _add_to_deal(deal: Deal, order: Order, execution: Execution, notional: Decimal) -> None:
+    deal.fees += execution.fee
+    if deal.opened_at is None:
+        deal.opened_at = execution.filled_at
+    if order.side == Side.BUY:
+        if not order.filled_quantity:
+            deal.legs += 1
+        deal.bought_quantity += execution.quantity
+        deal.bought_notional += notional
+    else:
+        deal.sold_quantity += execution.quantity
+        deal.sold_notional += notional
+
+
+def _save_deal(deal: Deal | None, position: Position, rules: InstrumentRules, last: Execution) -> None:
+    """Save the deal, closed when nothing is left that could be sold: dust holds no deal open."""
+    if deal is None:
+        return
+    if deal.sold_quantity and is_dust(position.quantity, last.price, rules):
+        _close(deal, last.filled_at)
+    deal.save()
+
+
+def _close(deal: Deal, closed_at: datetime) -> None:
+    with localcontext(EXACT):
+        deal.closed_at = closed_at
+        # The dust that stays in the position keeps its cost there; the deal counts what it traded.
+        share = deal.bought_notional
+        if deal.sold_quantity < deal.bought_quantity:
+            share = (deal.bought_notional * deal.sold_quantity / deal.bought_quantity).quantize(Decimal("1e-18"))
+        deal.pnl = deal.sold_notional - share - deal.fees
+
+
+def is_dust(quantity: Decimal, price: Decimal, rules: InstrumentRules) -> bool:
+    """Return whether ``quantity`` is too small for the venue to sell."""
+    if quantity < max(rules.quantity_min, rules.lot_size):
+        return True
+    return quantity * price < rules.notional_min

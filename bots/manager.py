@@ -1,0 +1,277 @@
+"""BotManager: what people, the API and the workers may do to a bot. Every change is an operator event with its actor."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from audit.decimals import decimal_text
+from audit.fields import canonical_json
+from audit.log import OperatorEventRecord, joined_unit, record
+from bots import executor, ledger
+from bots.market_data.base import MarketDataError
+from bots.market_data.feeds import feed_for
+from bots.markets import market_for
+from bots.models import Bot, BotStatus, BotTick, Order, Position, Venue
+from bots.order_ids import random_order_id
+from bots.order_states import RESTING_STATES
+from bots.strategies import registry
+from safety.intents import OrderIntent, OrderType, Side
+
+ERROR_TEXT_MAX = 2000
+EDITABLE = ("name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "poll_seconds")
+
+
+class BotActionError(Exception):
+    """The action cannot be done as things stand; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewBot:
+    """What a new bot is made from. ``params`` are as typed; what is left out takes the strategy's default."""
+
+    name: str
+    venue: str
+    symbol: str
+    strategy: str
+    capital_usd: Decimal
+    params: dict[str, Any]
+    poll_seconds: int = 5
+    paper_equity_usd: Decimal = Decimal(100_000)
+
+
+def create(new: NewBot, *, actor: str) -> Bot:
+    """Make a bot, always on paper and stopped. Raises BotActionError or ParamError with what is wrong."""
+    check_symbol(new.venue, new.symbol)
+    schema = registry.get(new.strategy).schema
+    bot = Bot(
+        name=new.name.strip(),
+        venue=new.venue,
+        symbol=new.symbol,
+        strategy=new.strategy,
+        params=schema.plain(schema.clean(new.params)),
+        capital_usd=new.capital_usd,
+        paper_equity_usd=new.paper_equity_usd,
+        poll_seconds=new.poll_seconds,
+    )
+    with joined_unit():
+        bot.save()
+        BotTick.objects.create(bot=bot)
+        _audit(bot, "bot_created", "", describe(bot), actor)
+    return bot
+
+
+def update(bot: Bot, *, actor: str) -> Bot:
+    """Save changed fields of a bot (never dry_run or status), audited field by field. Raises BotActionError or ParamError."""
+    schema = registry.get(bot.strategy).schema
+    bot.params = schema.plain(schema.clean(bot.params))
+    with locked(bot.pk) as stored:
+        changes = {name: getattr(bot, name) for name in EDITABLE if getattr(bot, name) != getattr(stored, name)}
+        if "symbol" in changes:
+            check_symbol(stored.venue, bot.symbol)
+            if _holds_anything(stored):
+                raise BotActionError("The symbol can change only while the bot holds nothing and has no open order.")
+        for name, value in changes.items():
+            _audit(stored, f"bot_{name}_changed", _shown(getattr(stored, name)), _shown(value), actor)
+            setattr(stored, name, value)
+        _save(stored)
+    return stored
+
+
+def start(bot_id: int, *, actor: str) -> Bot:
+    """Let a bot trade. Raises BotActionError for an archived one."""
+    with locked(bot_id) as bot:
+        _refuse_archived(bot)
+        _set_status(bot, BotStatus.RUNNING, "", actor)
+        bot.last_error = ""
+        _save(bot)
+    return bot
+
+
+def pause(bot_id: int, *, actor: str, reason: str = "") -> Bot:
+    """Hold a bot's entries; exits go on being managed. Raises BotActionError for an archived or stopped bot."""
+    with locked(bot_id) as bot:
+        _refuse_archived(bot)
+        if bot.status == BotStatus.STOPPED:
+            raise BotActionError("The bot is stopped. Start it first, if it should manage its exits.")
+        _set_status(bot, BotStatus.PAUSED, reason or "paused by hand", actor)
+        _save(bot)
+    return bot
+
+
+def stop(bot_id: int, *, actor: str, reason: str = "") -> Bot:
+    """Stop a bot: resting orders are cancelled; a position is kept and nobody manages it until the bot is started."""
+    with locked(bot_id) as bot:
+        _refuse_archived(bot)
+        _cancel_resting(bot, actor, "the bot was stopped")
+        _set_status(bot, BotStatus.STOPPED, reason, actor)
+        _save(bot)
+    return bot
+
+
+def archive(bot_id: int, *, actor: str) -> Bot:
+    """Retire a bot for good; its history stays. Raises BotActionError while it holds a position."""
+    with locked(bot_id) as bot:
+        _refuse_archived(bot)
+        _cancel_resting(bot, actor, "the bot was archived")
+        for position in Position.objects.filter(bot=bot):
+            if position.quantity and not _is_dust(bot, position):
+                raise BotActionError(
+                    f"The bot still holds {decimal_text(position.quantity)} {bot.symbol}. Close the position first."
+                )
+        _set_status(bot, BotStatus.ARCHIVED, "", actor)
+        _save(bot)
+    return bot
+
+
+def close_position(bot_id: int, *, actor: str) -> Order:
+    """Cancel what rests, sell the whole position at the market, pause the bot, and return the order as it then stands.
+
+    The order passes the gate like any other; look at its status. The bot is paused so that it does not buy again at once.
+    Raises BotActionError when there is nothing to sell or no market to sell in.
+    """
+    with locked(bot_id) as bot:
+        _cancel_resting(bot, actor, "the position is being closed")
+        market = _market(bot)
+        position = ledger.position_of(bot, is_live=bot.is_live)
+        lot = market.view.rules.lot_size
+        quantity = (position.quantity / lot).to_integral_value(rounding=ROUND_DOWN) * lot
+        if ledger.is_dust(quantity, market.view.quote.bid, market.view.rules):
+            raise BotActionError("There is nothing to close: the bot holds nothing that the venue would sell.")
+        intent = _close_intent(bot, quantity, actor, market.view.now)
+        order = executor.submit(intent, bot, position, market)
+        if order is None:
+            raise BotActionError("The close was not sent: its id was used before. Try again.")
+        if bot.status == BotStatus.RUNNING:
+            _set_status(bot, BotStatus.PAUSED, "position closed by hand: start the bot to let it trade on", actor)
+            _save(bot)
+    return order
+
+
+def cancel_order(order_id: int, *, actor: str, reason: str = "cancelled by hand") -> Order:
+    """Cancel one resting order and return it as it then stands. Raises BotActionError when it no longer rests."""
+    bot_id = Order.objects.values_list("bot_id", flat=True).get(pk=order_id)
+    if bot_id is None:
+        raise BotActionError("The order was placed by someone else; cancel it at the venue.")
+    with locked(bot_id) as bot:
+        order = Order.objects.select_for_update().get(pk=order_id)
+        if order.status not in RESTING_STATES:
+            raise BotActionError(f"The order is {order.status}: there is nothing left to cancel.")
+        return executor.cancel(order, _market(bot), actor=actor, reason=reason)
+
+
+def pause_after_error(bot: Bot, error: BaseException, *, actor: str, now: datetime) -> None:
+    """Pause a bot whose tick failed and keep the error for its page. The bot must be locked by the caller."""
+    bot.last_error = f"{type(error).__name__}: {error}"[:ERROR_TEXT_MAX]
+    bot.last_error_at = now
+    if bot.status == BotStatus.RUNNING:
+        _set_status(bot, BotStatus.PAUSED, "its tick failed; see the last error, then start it again", actor)
+    _save(bot)
+
+
+def check_symbol(venue: str, symbol: str) -> None:
+    """Return quietly when ``symbol`` can be traded at ``venue``, as far as is known. Raises BotActionError otherwise."""
+    if venue not in Venue.values:
+        raise BotActionError(f"There is no venue {venue!r}. Known are: {', '.join(Venue.values)}.")
+    try:
+        known = feed_for(venue).symbols()
+    except MarketDataError:
+        # A venue without a feed cannot say; its bots show that they are blocked by it.
+        return
+    if symbol not in known:
+        raise BotActionError(f"{venue} has no symbol {symbol!r}. Known are: {', '.join(known)}.")
+
+
+@contextmanager
+def locked(bot_id: int) -> Iterator[Bot]:
+    """Open (or join) an audit unit and give the bot with its row locked. Raises Bot.DoesNotExist."""
+    with joined_unit():
+        yield Bot.objects.select_for_update().get(pk=bot_id)
+
+
+def describe(bot: Bot) -> str:
+    """Return a bot's configuration as canonical JSON, for the audit."""
+    fields = ("venue", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "poll_seconds", "dry_run")
+    return canonical_json({name: getattr(bot, name) for name in fields})
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    return value if isinstance(value, str) else canonical_json(value)
+
+
+def _refuse_archived(bot: Bot) -> None:
+    if bot.status == BotStatus.ARCHIVED:
+        raise BotActionError("The bot is archived. Make a new one with the same settings instead.")
+
+
+def _set_status(bot: Bot, status: BotStatus, reason: str, actor: str) -> None:
+    if bot.status != status:
+        _audit(bot, f"bot_{status.value}", bot.status, status.value, actor, reason)
+    bot.status, bot.status_reason = status, reason
+
+
+def _save(bot: Bot) -> None:
+    bot.revision += 1
+    bot.save()
+
+
+def _audit(bot: Bot, action: str, old: str, new: str, actor: str, reason: str = "") -> None:
+    record(
+        OperatorEventRecord(
+            actor=actor, action=action, object=f"bot:{bot.pk} {bot.name}", old=old, new=new, reason=reason
+        )
+    )
+
+
+def _market(bot: Bot) -> executor.Market:
+    try:
+        return market_for(bot.venue, bot.symbol, timezone.now())
+    except MarketDataError as error:
+        raise BotActionError(f"There is no market to trade in now: {error}") from error
+
+
+def _cancel_resting(bot: Bot, actor: str, reason: str) -> None:
+    resting = list(Order.objects.select_for_update().filter(bot=bot, status__in=RESTING_STATES).order_by("pk"))
+    if not resting:
+        return
+    market = _market(bot)
+    for order in resting:
+        executor.cancel(order, market, actor=actor, reason=reason)
+
+
+def _holds_anything(bot: Bot) -> bool:
+    holds = any(position.quantity for position in Position.objects.filter(bot=bot))
+    return holds or Order.objects.filter(bot=bot, status__in=RESTING_STATES).exists()
+
+
+def _is_dust(bot: Bot, position: Position) -> bool:
+    try:
+        view = market_for(bot.venue, bot.symbol, timezone.now()).view
+    except MarketDataError:
+        return False
+    return ledger.is_dust(position.quantity, view.quote.bid, view.rules)
+
+
+def _close_intent(bot: Bot, quantity: Decimal, actor: str, now: datetime) -> OrderIntent:
+    return OrderIntent(
+        client_order_id=random_order_id("manual"),
+        bot_id=bot.pk,
+        venue=bot.venue,
+        symbol=bot.symbol,
+        side=Side.SELL,
+        type=OrderType.MARKET,
+        quantity=quantity,
+        limit_price=None,
+        reduce_only=True,
+        is_live=bot.is_live,
+        created_at=now,
+        leg="close",
+        reason="Close the position now, asked for by hand",
+        actor=actor,
+    )

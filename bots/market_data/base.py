@@ -1,0 +1,82 @@
+"""What a feed gives: quotes with their age and source, closed candles, and what was traded between two moments."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from safety.intents import InstrumentRules, Quote
+
+Floats = NDArray[np.float64]
+
+
+class MarketDataError(Exception):
+    """The feed has no usable answer; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CandleSeries:
+    """Closed candles of one symbol and timeframe, oldest first; arrays of equal length, prices in the quote currency.
+
+    ``opened_at`` holds each bar's opening time in UTC epoch seconds; ``volume`` is in base units, 0 where none is known.
+    Indicators use floats; money never does.
+    """
+
+    venue: str
+    symbol: str
+    timeframe: str
+    opened_at: NDArray[np.int64]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+
+    def __len__(self) -> int:
+        return len(self.close)
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """What the market did in a stretch of time: lowest and highest price, and the volume in base units (None: no limit)."""
+
+    low: Decimal
+    high: Decimal
+    volume: Decimal | None
+
+
+class Feed(Protocol):
+    """A source of market data for one venue. Every method raises MarketDataError when it cannot answer."""
+
+    venue: str
+
+    def symbols(self) -> tuple[str, ...]:
+        """Return the symbols that the feed has."""
+        ...
+
+    def timeframes(self, symbol: str) -> tuple[str, ...]:
+        """Return the timeframes of a symbol, the feed's own first."""
+        ...
+
+    def rules(self, symbol: str) -> InstrumentRules:
+        """Return what an order in ``symbol`` has to obey."""
+        ...
+
+    def quote(self, symbol: str, now: datetime) -> Quote:
+        """Return the latest quote as of ``now``."""
+        ...
+
+    def candles(self, symbol: str, timeframe: str, now: datetime, count_max: int) -> CandleSeries:
+        """Return up to ``count_max`` candles that had closed by ``now``, oldest first."""
+        ...
+
+    def traded(self, symbol: str, since: datetime, until: datetime) -> Traded | None:
+        """Return what was traded in ``(since, until]``, or None when nothing was."""
+        ...
+
+    def quote_age_max_s(self, symbol: str) -> Decimal:
+        """Return how old a quote of this symbol may be before entries are denied."""
+        ...

@@ -1,0 +1,23 @@
+"""The models of the bots app, one room each."""
+
+from bots.models.book import Deal, EquitySnapshot, Position
+from bots.models.bot import Bot, BotStatus, BotTick, PaperBroker, Venue
+from bots.models.candle import Candle
+from bots.models.order import Fill, Order
+from bots.models.worker import Lease, WorkerHeartbeat
+
+__all__ = [
+    "Bot",
+    "BotStatus",
+    "BotTick",
+    "Candle",
+    "Deal",
+    "EquitySnapshot",
+    "Fill",
+    "Lease",
+    "Order",
+    "PaperBroker",
+    "Position",
+    "Venue",
+    "WorkerHeartbeat",
+]

@@ -1,0 +1,110 @@
+"""Orders and their fills."""
+
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import Q
+
+from audit.fields import ExactDecimalField
+from bots.models.bot import Bot, Venue
+from bots.order_states import OPEN_STATES, OrderStatus
+from safety.intents import OrderType, Side
+
+
+class Order(models.Model):
+    """One order, from intent to its end. ``is_live`` is true for real money; fees are in the quote currency."""
+
+    client_order_id = models.CharField(max_length=18, unique=True)
+    bot = models.ForeignKey(Bot, on_delete=models.PROTECT, related_name="orders", null=True)
+    venue = models.CharField(max_length=20, choices=Venue.choices)
+    symbol = models.CharField(max_length=30)
+    side = models.CharField(max_length=4, choices=Side.choices)
+    type = models.CharField(max_length=6, choices=OrderType.choices)
+    status = models.CharField(max_length=20, choices=OrderStatus.choices, default=OrderStatus.PENDING)
+    quantity = ExactDecimalField()
+    limit_price = ExactDecimalField(null=True)
+    filled_quantity = ExactDecimalField(default=Decimal(0))
+    filled_notional = ExactDecimalField(default=Decimal(0))
+    fees = ExactDecimalField(default=Decimal(0))
+    is_live = models.BooleanField()
+    reduce_only = models.BooleanField(default=False)
+    is_entry = models.BooleanField(default=True, help_text="Meant to open or enlarge a position when it was claimed.")
+    leg = models.CharField(max_length=30)
+    reason = models.CharField(max_length=300, blank=True, default="")
+    actor = models.CharField(max_length=150)
+    venue_order_id = models.CharField(max_length=80, blank=True, default="")
+    fence_token = models.CharField(max_length=60, blank=True, default="")
+    submitting_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    matched_until = models.DateTimeField(
+        null=True, help_text="Market data up to here has been tried against this order."
+    )
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "orders"
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=OrderStatus.values), name="order_status_known"),
+            models.CheckConstraint(condition=Q(side__in=Side.values), name="order_side_known"),
+            models.CheckConstraint(condition=Q(type__in=OrderType.values), name="order_type_known"),
+            models.CheckConstraint(condition=Q(quantity__gt=Decimal(0)), name="order_quantity_positive"),
+            models.CheckConstraint(condition=Q(filled_quantity__gte=Decimal(0)), name="order_filled_not_negative"),
+            models.CheckConstraint(
+                condition=Q(limit_price__isnull=True) | Q(limit_price__gt=Decimal(0)), name="order_limit_price_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(type=OrderType.MARKET, limit_price__isnull=True)
+                | Q(type=OrderType.LIMIT, limit_price__isnull=False),
+                name="order_limit_has_price",
+            ),
+            models.CheckConstraint(condition=~Q(venue="replay") | Q(is_live=False), name="order_replay_is_never_live"),
+        ]
+        indexes = [
+            models.Index(fields=["bot", "-id"], name="order_bot_id"),
+            models.Index(fields=["is_live", "-id"], name="order_live_id"),
+            models.Index(fields=["status", "-id"], name="order_status_id"),
+            models.Index(fields=["bot", "created_at"], name="order_bot_created"),
+            models.Index(fields=["bot"], name="order_open", condition=Q(status__in=sorted(OPEN_STATES))),
+        ]
+
+    def __str__(self) -> str:
+        return self.client_order_id
+
+    @property
+    def remaining_quantity(self) -> Decimal:
+        """Return the quantity that has not been filled."""
+        return self.quantity - self.filled_quantity
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Return the mean price of the fills, or None while there are none."""
+        return self.filled_notional / self.filled_quantity if self.filled_quantity else None
+
+
+class Fill(models.Model):
+    """One execution. ``trade_id`` is the venue's and counts once; the fee is in the quote currency."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="fills")
+    venue = models.CharField(max_length=20)
+    is_live = models.BooleanField()
+    trade_id = models.CharField(max_length=80)
+    quantity = ExactDecimalField()
+    price = ExactDecimalField()
+    fee = ExactDecimalField()
+    is_maker = models.BooleanField()
+    filled_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "fills"
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["venue", "is_live", "trade_id"], name="fill_trade_counts_once"),
+            models.CheckConstraint(condition=Q(quantity__gt=Decimal(0)), name="fill_quantity_positive"),
+            models.CheckConstraint(condition=Q(price__gt=Decimal(0)), name="fill_price_positive"),
+        ]
+
+    def __str__(self) -> str:
+        return self.trade_id

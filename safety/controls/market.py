@@ -1,0 +1,95 @@
+"""Controls on the market data that an order rests on, and on what the venue's rules say of the order itself."""
+
+from decimal import Decimal
+
+from safety.controls.base import Situation, text, usd
+from safety.intents import Denial, OrderType
+
+QUOTE_CURRENCIES = frozenset({"USD", "USDT", "USDC"})
+# A quote from the future means that a clock is wrong, and then its age says nothing.
+CLOCK_SKEW_S_MAX = Decimal(2)
+
+
+def invalid_market_data(s: Situation) -> Denial | None:
+    """Deny on a quote that is missing, not a number, zero, negative or crossed."""
+    quote = s.exposure.quote
+    if quote is None:
+        return Denial("INVALID_MARKET_DATA", "There is no quote to judge the order by.", "a quote", "not known")
+    sound = quote.bid.is_finite() and quote.ask.is_finite() and 0 < quote.bid <= quote.ask
+    if sound and (quote.venue, quote.symbol) == (s.intent.venue, s.intent.symbol):
+        return None
+    return Denial(
+        "INVALID_MARKET_DATA",
+        "The quote is not a sound one for this symbol.",
+        "0 < bid <= ask",
+        f"{quote.symbol} on {quote.venue}: bid {quote.bid}, ask {quote.ask}",
+    )
+
+
+def stale_market_data(s: Situation) -> Denial | None:
+    """Deny entries on a quote that is older than the limit, or that comes from the future."""
+    if s.is_exit:
+        return None
+    quote = s.exposure.quote
+    limit_s = s.exposure.quote_age_max_s
+    if quote is None or limit_s is None:
+        return Denial("STALE_MARKET_DATA", "The age of the quote is not known.", text(limit_s), "not known")
+    age_s = Decimal(str((s.now - quote.seen_at).total_seconds()))
+    if -CLOCK_SKEW_S_MAX <= age_s <= limit_s:
+        return None
+    return Denial("STALE_MARKET_DATA", "The quote is too old, or a clock is wrong.", f"{text(limit_s)} s", f"{age_s} s")
+
+
+def symbol_not_allowed(s: Situation) -> Denial | None:
+    """Deny every symbol that is not on the allow-list."""
+    allowed = s.exposure.allowed_symbols
+    if allowed is not None and (s.intent.venue, s.intent.symbol) in allowed:
+        return None
+    names = "not known" if allowed is None else ", ".join(sorted(f"{symbol} on {venue}" for venue, symbol in allowed))
+    return Denial(
+        "SYMBOL_NOT_ALLOWED",
+        "This bot may not trade this symbol.",
+        names or "none",
+        f"{s.intent.symbol} on {s.intent.venue}",
+    )
+
+
+def instrument_rules(s: Situation) -> Denial | None:
+    """Deny what the venue's rules for the symbol forbid: inactive, off the lot or tick, too small, or a foreign currency."""
+    problem = _rule_broken(s)
+    return None if problem is None else Denial("INSTRUMENT_RULES", *problem)
+
+
+def _rule_broken(s: Situation) -> tuple[str, str, str] | None:
+    """Return message, limit and actual of the first rule that is broken."""
+    rules, intent = s.exposure.rules, s.intent
+    if rules is None:
+        return "The venue's rules for this symbol are not known.", "rules", "not known"
+    if not rules.is_active:
+        return "The venue does not trade this symbol now.", "active", "inactive"
+    if rules.quote_currency not in QUOTE_CURRENCIES:
+        return "The symbol is not priced in dollars.", ", ".join(sorted(QUOTE_CURRENCIES)), rules.quote_currency
+    if not intent.quantity.is_finite() or intent.quantity <= 0 or intent.quantity % rules.lot_size != 0:
+        return "The quantity is not a whole number of lots.", text(rules.lot_size), str(intent.quantity)
+    if intent.quantity < rules.quantity_min:
+        return "The quantity is below the venue's minimum.", text(rules.quantity_min), text(intent.quantity)
+    if intent.type == OrderType.LIMIT:
+        price = intent.limit_price
+        if price is None or not price.is_finite() or price <= 0 or price % rules.tick_size != 0:
+            return "The limit price is not a whole number of ticks.", text(rules.tick_size), str(price)
+    return None
+
+
+def notional_below_min(s: Situation) -> Denial | None:
+    """Deny what is worth less than the venue's minimum; entries also what is below the floor that was set for the venue."""
+    rules, value = s.exposure.rules, s.notional_usd
+    if rules is None or value is None or not value.is_finite():
+        return Denial("NOTIONAL_BELOW_MIN", "The order's value cannot be judged.", "a minimum", usd(None))
+    floor = rules.notional_min
+    if not s.is_exit:
+        if s.intent.venue not in s.limits.notional_usd_min:
+            return Denial("NOTIONAL_BELOW_MIN", "There is no floor for this venue.", "not known", usd(value))
+        floor = max(floor, s.limits.notional_usd_min[s.intent.venue])
+    if value >= floor:
+        return None
+    return Denial("NOTIONAL_BELOW_MIN", "The order is worth less than the minimum.", usd(floor), usd(value))

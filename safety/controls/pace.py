@@ -1,0 +1,47 @@
+"""Controls on how often and how many: duplicates, orders a minute and resting orders."""
+
+from safety.controls.base import Situation, text
+from safety.intents import Denial
+
+
+def duplicate_order(s: Situation) -> Denial | None:
+    """Deny a second order of one tick and leg, and one equal to another that was sent less than 10 s ago."""
+    if s.exposure.is_duplicate is False:
+        return None
+    actual = "not known" if s.exposure.is_duplicate is None else "a second one"
+    return Denial("DUPLICATE_ORDER", "An order like this one was sent a moment ago.", "one in 10 s", actual)
+
+
+def rate_limit(s: Situation) -> Denial | None:
+    """Deny entries above so many submits and cancels a minute, for the bot and for its account."""
+    if s.is_exit:
+        return None
+    pairs = (
+        ("bot", s.limits.rate_per_minute_bot, s.exposure.sent_last_minute_bot),
+        ("account", s.limits.rate_per_minute_account, s.exposure.sent_last_minute_account),
+    )
+    for whose, limit, sent in pairs:
+        if limit is not None and (sent is None or sent >= limit):
+            return Denial(
+                "RATE_LIMIT",
+                f"The {whose} has sent as many orders as it may in a minute.",
+                f"{limit} a minute",
+                text(sent),
+            )
+    return None
+
+
+def open_orders_max(s: Situation) -> Denial | None:
+    """Deny entries while the bot or its account has as many open orders as it may."""
+    if s.is_exit:
+        return None
+    pairs = (
+        ("bot", s.limits.open_orders_bot_max, s.exposure.open_orders_bot),
+        ("account", s.limits.open_orders_account_max, s.exposure.open_orders_account),
+    )
+    for whose, limit, count in pairs:
+        if limit is not None and (count is None or count >= limit):
+            return Denial(
+                "OPEN_ORDERS_MAX", f"The {whose} has as many open orders as it may.", text(limit), text(count)
+            )
+    return None

@@ -1,0 +1,51 @@
+"""Controls on whether trading is allowed at all: the live gate, the trading state, holds and an intent's age."""
+
+from decimal import Decimal
+
+from safety.controls.base import Situation, text
+from safety.intents import Denial, Level
+
+
+def live_gate_closed(s: Situation) -> Denial | None:
+    """Deny every live order: this version has no live venue, whatever else is set."""
+    if not s.intent.is_live:
+        return None
+    return Denial(
+        "LIVE_GATE_CLOSED",
+        "Live trading is closed: this version trades on paper only. Set the bot to dry run.",
+        "paper only",
+        "live order",
+    )
+
+
+def kill_switch(s: Situation) -> Denial | None:
+    """Deny everything while halted, and all but exits while reducing. A state that cannot be read reads as halted."""
+    why = "; ".join(s.state.reasons) or "no reason was given"
+    if s.state.level == Level.HALTED:
+        return Denial("KILL_SWITCH", f"Trading is halted: {why}. A person has to release it.", "active", "halted")
+    if s.state.level == Level.REDUCING and not s.is_exit:
+        return Denial(
+            "KILL_SWITCH", f"Only orders that shrink a position are allowed: {why}.", "an exit", "not an exit"
+        )
+    return None
+
+
+def entries_held(s: Situation) -> Denial | None:
+    """Deny entries while the bot is paused or its entries are held for a person."""
+    if s.is_exit or s.exposure.entries_held == "":
+        return None
+    why = s.exposure.entries_held or "it is not known whether entries are held"
+    return Denial("ENTRIES_HELD", f"New entries wait: {why}.", "entries free", "held")
+
+
+def intent_expired(s: Situation) -> Denial | None:
+    """Deny an intent that is older than its limit: what was right half a minute ago may be wrong now."""
+    age_s = Decimal(str((s.now - s.intent.created_at).total_seconds()))
+    if age_s <= s.limits.intent_age_s_max:
+        return None
+    return Denial(
+        "INTENT_EXPIRED",
+        "The intent is too old to send.",
+        f"{text(s.limits.intent_age_s_max)} s",
+        f"{text(age_s)} s",
+    )

@@ -1,0 +1,202 @@
+"""What the order path speaks in: frozen values that pass between strategy, gate, executor and broker."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import TextChoices
+
+
+class Side(TextChoices):
+    """Which way an order trades."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OrderType(TextChoices):
+    """How an order is priced."""
+
+    MARKET = "market"
+    LIMIT = "limit"
+
+
+class Level(TextChoices):
+    """The trading states, least strict first."""
+
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    HALTED = "halted"
+
+    @property
+    def rank(self) -> int:
+        """Return how strict the level is: 0 for active, 2 for halted."""
+        return list(Level).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderIntent:
+    """An order that somebody wants, before anything has been decided about it.
+
+    ``quantity`` is in units of the base asset, ``limit_price`` in the quote currency (None for a market order).
+    ``leg`` names the order's part in its tick (``base``, ``so1``, ``exit``); ``reason`` is for people.
+    """
+
+    client_order_id: str
+    bot_id: int
+    venue: str
+    symbol: str
+    side: Side
+    type: OrderType
+    quantity: Decimal
+    limit_price: Decimal | None
+    reduce_only: bool
+    is_live: bool
+    created_at: datetime
+    leg: str
+    reason: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Best bid and offer in the quote currency, when they were seen (UTC) and where they came from."""
+
+    venue: str
+    symbol: str
+    bid: Decimal
+    ask: Decimal
+    seen_at: datetime
+    source: str
+
+    @property
+    def mid(self) -> Decimal:
+        """Return the price half-way between bid and ask."""
+        return (self.bid + self.ask) / 2
+
+    def far_side(self, side: Side) -> Decimal:
+        """Return the price that a market order of ``side`` has to cross to: the ask for a buy, the bid for a sell."""
+        return self.ask if side == Side.BUY else self.bid
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentRules:
+    """What the venue demands of an order in one symbol. Money figures are in the quote currency."""
+
+    venue: str
+    symbol: str
+    quote_currency: str
+    tick_size: Decimal
+    lot_size: Decimal
+    quantity_min: Decimal
+    notional_min: Decimal
+    is_active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What the gate must know of a bot and its account at the moment an intent is claimed.
+
+    None means *not known*, and every control that needs the figure then denies. Money is in USD, quantities in base units.
+    ``bot_committed_usd`` is the position's cost with the notional of resting and unsent entries; ``age_limit_s`` is how
+    old a quote may be; ``quote_notional_usd_recent`` are notionals of the bot's last filled orders, newest first.
+    """
+
+    quote: Quote | None = None
+    rules: InstrumentRules | None = None
+    quote_age_max_s: Decimal | None = None
+    allowed_symbols: frozenset[tuple[str, str]] | None = None
+    capital_usd: Decimal | None = None
+    bot_committed_usd: Decimal | None = None
+    cash_free_usd: Decimal | None = None
+    fee_rate: Decimal | None = None
+    position_quantity: Decimal | None = None
+    pending_exit_quantity: Decimal | None = None
+    open_orders_bot: int | None = None
+    open_orders_account: int | None = None
+    sent_last_minute_bot: int | None = None
+    sent_last_minute_account: int | None = None
+    is_duplicate: bool | None = None
+    entries_held: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """One control's "no": a stable code, a sentence for people, the limit and the actual figure as text."""
+
+    code: str
+    message: str
+    limit: str = ""
+    actual: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the denial as plain text fields, for audit rows and API answers."""
+        return {"code": self.code, "message": self.message, "limit": self.limit, "actual": self.actual}
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The gate's leave to send one order, bound to every field that matters. Only safety/gate.py constructs it."""
+
+    client_order_id: str
+    bot_id: int
+    venue: str
+    symbol: str
+    side: str
+    type: str
+    quantity: Decimal
+    limit_price: Decimal | None
+    is_live: bool
+    issued_at: datetime
+
+    def covers(self, order: "OrderIntent") -> bool:
+        """Return whether this permit was given for exactly this order."""
+        return all(
+            getattr(self, name) == getattr(order, name)
+            for name in (
+                "client_order_id",
+                "bot_id",
+                "venue",
+                "symbol",
+                "side",
+                "type",
+                "quantity",
+                "limit_price",
+                "is_live",
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the gate decided: a permit, or every reason against the order."""
+
+    denials: tuple[Denial, ...] = ()
+    permit: Permit | None = None
+
+    @property
+    def is_allowed(self) -> bool:
+        """Return whether the order may be sent."""
+        return self.permit is not None and not self.denials
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Return the codes of every denial, in the order of the controls."""
+        return tuple(denial.code for denial in self.denials)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSet:
+    """The limits that hold for one order: global and per-bot ones already merged, the stricter of the two.
+
+    None switches a limit off where the control allows that.
+    """
+
+    notional_usd_max: Decimal | None
+    notional_usd_min: dict[str, Decimal] = field(default_factory=dict)
+    rate_per_minute_bot: int | None = 20
+    rate_per_minute_account: int | None = 60
+    open_orders_bot_max: int | None = 10
+    open_orders_account_max: int | None = 50
+    quote_age_s_max: Decimal = Decimal(10)
+    intent_age_s_max: Decimal = Decimal(30)

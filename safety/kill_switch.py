@@ -1,0 +1,127 @@
+"""The kill switch: three latches, any of which halts, and what it takes to engage and to release them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.utils import timezone
+
+from audit.log import OperatorEventRecord, joined_unit, record
+from safety.controls.base import StateReading
+from safety.intents import Level
+from safety.models import Setting, TradingState
+
+GLOBAL = "global"
+KILL_SETTING = "kill_switch"
+
+
+class ReleaseRefusedError(Exception):
+    """The release was not done; the message names the latches that still hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """One thing that holds trading back, and why."""
+
+    source: str
+    level: Level
+    reason: str
+
+
+def read_state(venue: str | None = None, bot_id: int | None = None) -> StateReading:
+    """Return the trading state for a venue and a bot (or the global one): the strictest latch wins.
+
+    What cannot be read counts as halted.
+    """
+    latches = local_latches()
+    try:
+        latches += _row_latches(scopes_of(venue, bot_id))
+    except DatabaseError:
+        latches.append(Latch("database", Level.HALTED, "the trading state cannot be read from the database"))
+    level = max((latch.level for latch in latches), key=lambda one: one.rank, default=Level.ACTIVE)
+    return StateReading(level, tuple(latch.reason for latch in latches if latch.level == level and level.rank))
+
+
+def scopes_of(venue: str | None, bot_id: int | None) -> list[str]:
+    """Return the scopes whose state binds an order of this bot at this venue."""
+    scopes = [GLOBAL]
+    if venue is not None:
+        scopes.append(f"venue:{venue}")
+    if bot_id is not None:
+        scopes.append(f"bot:{bot_id}")
+    return scopes
+
+
+def local_latches() -> list[Latch]:
+    """Return what halts this host by itself: the file var/KILL and the KILL_SWITCH variable."""
+    latches = []
+    path = Path(settings.KILL_FILE)
+    try:
+        if path.exists() or path.is_symlink():
+            latches.append(Latch("file", Level.HALTED, f"the file {path.name} exists in {path.parent.name}/"))
+    except OSError:
+        latches.append(Latch("file", Level.HALTED, f"the file {path.name} cannot be looked for"))
+    if settings.ENVIRONMENT.kill_switch_engaged:
+        latches.append(Latch("environment", Level.HALTED, "KILL_SWITCH is set in the environment"))
+    return latches
+
+
+def _row_latches(scopes: list[str]) -> list[Latch]:
+    latches = []
+    rows = {row.scope: row for row in TradingState.objects.filter(scope__in=scopes)}
+    if GLOBAL not in rows:
+        latches.append(Latch(GLOBAL, Level.HALTED, "the global trading state is missing"))
+    for scope, row in rows.items():
+        known = row.level in Level.values
+        level = Level(row.level) if known else Level.HALTED
+        if level.rank:
+            latches.append(Latch(scope, level, row.reason or f"{scope} is {row.level}"))
+    value = Setting.objects.filter(key=KILL_SETTING).values_list("value", flat=True).first()
+    if value is None:
+        latches.append(Latch("setting", Level.HALTED, "the kill_switch setting is missing"))
+    elif value.strip() != "0":
+        latches.append(Latch("setting", Level.HALTED, "the kill_switch setting is on"))
+    return latches
+
+
+def engage(level: Level, reason: str, *, actor: str, scope: str = GLOBAL) -> Level:
+    """Raise ``scope`` to ``level`` and return the level that now holds there. A lower level never replaces a higher one."""
+    with joined_unit():
+        row = _locked(scope)
+        before = Level(row.level)
+        if level.rank > before.rank:
+            _move(row, level, reason, actor, "kill_switch_engaged")
+        if scope == GLOBAL and level == Level.HALTED:
+            Setting.objects.update_or_create(key=KILL_SETTING, defaults={"value": "1"})
+        return level if level.rank > before.rank else before
+
+
+def release(reason: str, *, actor: str, scope: str = GLOBAL) -> list[Latch]:
+    """Set ``scope`` to active and return the latches that still hold. Only a person may release, and never without a reason.
+
+    Raises ReleaseRefusedError without a reason, or while the file or the variable of this host holds.
+    """
+    if not reason.strip():
+        raise ReleaseRefusedError("A release needs a reason.")
+    if latches := local_latches():
+        names = "; ".join(latch.reason for latch in latches)
+        raise ReleaseRefusedError(f"Nothing was released, since these still hold: {names}. Remove them first.")
+    with joined_unit():
+        _move(_locked(scope), Level.ACTIVE, reason, actor, "kill_switch_released")
+        if scope == GLOBAL:
+            Setting.objects.update_or_create(key=KILL_SETTING, defaults={"value": "0"})
+        return [latch for latch in _row_latches([GLOBAL, scope]) if latch.level.rank]
+
+
+def _locked(scope: str) -> TradingState:
+    defaults = {"level": Level.ACTIVE, "changed_at": timezone.now()}
+    TradingState.objects.get_or_create(scope=scope, defaults=defaults)
+    return TradingState.objects.select_for_update().get(scope=scope)
+
+
+def _move(row: TradingState, level: Level, reason: str, actor: str, action: str) -> None:
+    old = row.level
+    row.level, row.reason, row.actor, row.changed_at = level, reason, actor, timezone.now()
+    row.save()
+    record(OperatorEventRecord(actor=actor, action=action, object=row.scope, old=old, new=level.value, reason=reason))
