@@ -8,11 +8,15 @@ from typing import Any
 import django_stubs_ext
 import environ
 
+from tradingops import __version__
 from tradingops.environment import load_environment
+from tradingops.q2 import Q_CLUSTER as Q_CLUSTER
 
 # Lets models.Field[...], ModelAdmin[...] and the like be written as the type checker reads them.
 django_stubs_ext.monkeypatch()
 
+#: Shown on every worker's heartbeat.
+VERSION = __version__
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: What this installation writes: the SQLite database, the kill file, the anchors. Never in version control.
 VAR_DIR = Path(os.environ.get("TRADINGOPS_VAR_DIR") or BASE_DIR / "var").resolve()
@@ -36,11 +40,12 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "ninja",
-    "django_q",
     "audit",
     "safety",
     "bots",
     "tradingops",
+    # After bots, whose qcluster command and read-only admin pages take the place of django-q2's.
+    "django_q",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -99,8 +104,9 @@ def _database(url: str, vendor: str) -> dict[str, Any]:
 DATABASES = {"default": _database(ENVIRONMENT.database_url.url, ENVIRONMENT.database_url.vendor)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Workers. Without a retry far above the timeout django-q2 would hand a running task out again.
-Q_CLUSTER = {"name": "runners", "orm": "default", "timeout": 30, "retry": 60, "max_attempts": 1}
+# Workers: see tradingops/q2.py for Q_CLUSTER. Each cluster of runners runs one more than it needs.
+SHIFT_LIFE_S = 300
+RUNNERS_WANTED = 2
 
 # Signing in.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]

@@ -1,0 +1,30 @@
+"""The chores that keep the workers' own house: anchors, old heartbeats, old results."""
+
+from datetime import datetime, timedelta
+
+from django_q.models import Failure
+
+from audit.anchors import write_anchors
+from bots.workers.chores import chore
+from bots.workers.heartbeats import forget_old
+
+#: How long failed tasks stay to be looked at. (django-q2 bounds the successful ones itself, by save_limit.)
+KEEP_FAILURES = timedelta(days=14)
+
+
+@chore(every_s=60)
+def anchor_chains(now: datetime) -> None:
+    """Note outside the database where each audit chain stands."""
+    write_anchors(now=now)
+
+
+@chore(every_s=300)
+def forget_old_heartbeats(now: datetime) -> None:
+    """Delete the heartbeats of workers that are long gone."""
+    forget_old()
+
+
+@chore(every_s=3600)
+def prune_failures(now: datetime) -> None:
+    """Delete old failed tasks."""
+    Failure.objects.filter(stopped__lt=now - KEEP_FAILURES).delete()

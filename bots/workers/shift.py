@@ -1,0 +1,265 @@
+"""Shifts: tasks with a bounded life that hand over to a successor, and the one that ticks the bots."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connections
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from bots.models.worker import WorkerKind
+from bots.workers.heartbeats import BEAT_EVERY_S, Heart, live
+from bots.workers.leases import SHARD_COUNT, Fence, LeaseHolder, LeaseLost, shard_lease, shard_of
+from bots.workers.process import rest, stopping
+from bots.workers.schedule import DueTick, Schedule, ScheduledBot
+from bots.workers.watchdog import top_up
+
+log = logging.getLogger(__name__)
+
+#: How many bots tick in one transaction.
+BATCH_MAX = 64
+RENEW_EVERY_S = 1.5
+SHARE_EVERY_S = 0.5
+RELOAD_EVERY_S = 1.0
+TOP_UP_EVERY_S = 3.0
+#: The longest and the shortest rest between two rounds, in seconds. A short rest makes fuller batches.
+REST_MAX_S = 0.25
+REST_MIN_S = 0.05
+BACKOFF_MAX_S = 5.0
+
+
+class TickBatch(Protocol):
+    """Ticks these bots. It calls ``fence.check`` last in each of its transactions."""
+
+    def __call__(self, ticks: Sequence[DueTick], fence: Fence, now: datetime) -> None: ...
+
+
+class LoadSchedule(Protocol):
+    """Returns the running bots of these shards."""
+
+    def __call__(self, shards: Collection[int], shard_count: int) -> list[ScheduledBot]: ...
+
+
+def tick_path() -> str:
+    """Return the dotted path of the function that ticks a batch of bots."""
+    return str(getattr(settings, "RUNNER_TICK", "bots.tick.tick_batch"))
+
+
+def schedule_path() -> str:
+    """Return the dotted path of the function that lists the running bots."""
+    return str(getattr(settings, "RUNNER_SCHEDULE", "bots.tick.load_schedule"))
+
+
+class Every:
+    """Says when something is to be done again."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._after_s = 0.0
+
+    def due(self) -> bool:
+        """Return whether it is time; if so the next time is set."""
+        if time.monotonic() < self._after_s:
+            return False
+        self._after_s = time.monotonic() + self._seconds
+        return True
+
+    def now(self) -> None:
+        """Make it due at once."""
+        self._after_s = 0.0
+
+
+class Shift:
+    """A task that works in rounds until its life is over or a stop is asked for, and then hands over."""
+
+    def __init__(self, kind: WorkerKind, leases: LeaseHolder, heart: Heart, life_s: float) -> None:
+        self.kind = kind
+        self.leases = leases
+        self.heart = heart
+        self.last_error = ""
+        self._ends_s = time.monotonic() + life_s
+        self._failures = 0
+        self._beat, self._top_up = Every(BEAT_EVERY_S), Every(TOP_UP_EVERY_S)
+
+    def run(self) -> str:
+        """Work until the end of this shift; return why it ended."""
+        try:
+            while not stopping() and time.monotonic() < self._ends_s:
+                self._guarded_round()
+                rest(self.rest_s())
+        finally:
+            self._hand_over()
+        return "stopped" if stopping() else "handed over"
+
+    def round(self) -> None:
+        """Do what is due now."""
+        raise NotImplementedError
+
+    def rest_s(self) -> float:
+        """Return how long to rest before the next round."""
+        return REST_MAX_S
+
+    def shown(self) -> dict[str, Any]:
+        """Return what the heartbeat's row says of this shift."""
+        return {"last_error": self.last_error}
+
+    def keep_up(self) -> None:
+        """Write the heartbeat and look after the other shifts, each when it is time."""
+        if self._beat.due():
+            shards = [int(name.partition(":")[2]) for name in self.leases.names if name.startswith("shard:")]
+            self.heart.beat(shards=shards, details=self.shown())
+        if self._top_up.due():
+            top_up()
+
+    def failed(self, error: Exception) -> None:
+        """Keep an error for the page and rest, longer with each failure in a row."""
+        self.last_error = f"{type(error).__name__}: {error}"[:500]
+        self._failures = min(self._failures + 1, 8)
+        rest(min(0.1 * 2**self._failures, BACKOFF_MAX_S))
+
+    def _guarded_round(self) -> None:
+        try:
+            self.keep_up()
+            self.round()
+            self._failures = 0
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("%s shift: database: %s", self.kind, error)
+            connections.close_all()
+            self.failed(error)
+        except Exception as error:  # the shift must outlive any fault of the code it runs
+            log.exception("%s shift: a round failed", self.kind)
+            self.failed(error)
+
+    def _hand_over(self) -> None:
+        """Queue the successor unless all is stopping, then give the leases back: another takes over at once."""
+        try:
+            if stopping():
+                self.heart.stop()
+            else:
+                self.heart.hand_over()
+                top_up()
+            self.leases.release()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("%s shift: leases not given back, they run out: %s", self.kind, error)
+            connections.close_all()
+
+
+class Runner(Shift):
+    """The shift that ticks bots: those of the shards it holds, when they are due."""
+
+    def __init__(
+        self,
+        *,
+        cluster_id: str,
+        life_s: float,
+        tick_batch: TickBatch,
+        load_schedule: LoadSchedule,
+        batch_max: int = BATCH_MAX,
+    ) -> None:
+        heart = Heart(WorkerKind.RUNNER, cluster_id=cluster_id)
+        super().__init__(WorkerKind.RUNNER, LeaseHolder(heart.worker_id), heart, life_s)
+        self._tick_batch, self._load_schedule = tick_batch, load_schedule
+        self._schedule = Schedule()
+        self._batch_max = self._batch_size = batch_max
+        self._renew, self._share, self._reload = Every(RENEW_EVERY_S), Every(SHARE_EVERY_S), Every(RELOAD_EVERY_S)
+        self._ticks = 0
+        self._lags_ms: deque[float] = deque(maxlen=1000)
+
+    @property
+    def shards(self) -> list[int]:
+        """Return the shards held now."""
+        return [shard for shard in range(SHARD_COUNT) if shard_lease(shard) in self.leases.names]
+
+    def round(self) -> None:
+        """Look after the leases, reload the schedule, tick what is due."""
+        self._look_after_leases()
+        if self._reload.due():
+            self._schedule.replace(self._load_schedule(self.shards, SHARD_COUNT) if self.shards else [], timezone.now())
+        self._tick_due()
+
+    def rest_s(self) -> float:
+        """Return the time to the next due bot, within bounds."""
+        due_at = self._schedule.next_due()
+        if due_at is None:
+            return REST_MAX_S
+        return min(REST_MAX_S, max(REST_MIN_S, (due_at - timezone.now()).total_seconds()))
+
+    def shown(self) -> dict[str, Any]:
+        """Return the ticks so far and how late the last thousand were, in milliseconds."""
+        lags_ms = sorted(self._lags_ms)
+        lag = {"lag_ms_p99": lags_ms[int(len(lags_ms) * 0.99)], "lag_ms_max": lags_ms[-1]} if lags_ms else {}
+        return super().shown() | {"bots": len(self._schedule), "ticks": self._ticks} | lag
+
+    def _look_after_leases(self) -> None:
+        before = self.leases.names
+        if self._renew.due():
+            lost = self.leases.renew()
+            if lost:
+                log.warning("%s lost %s", self.heart.worker_id, ", ".join(sorted(lost)))
+        if self._share.due():
+            self._take_fair_share()
+        if self.leases.names != before:
+            self._reload.now()
+
+    def _take_fair_share(self) -> None:
+        """Claim free shards up to this runner's share, and give back what is above it."""
+        others = live(WorkerKind.RUNNER).exclude(pk=self.heart.worker_id).count()
+        share = -(-SHARD_COUNT // (others + 1))
+        held = self.shards
+        if len(held) > share:
+            self.leases.release(map(shard_lease, held[share:]))
+        elif len(held) < share:
+            self.leases.claim([shard_lease(shard) for shard in range(SHARD_COUNT)], share - len(held))
+
+    def _tick_due(self) -> None:
+        """Tick every bot that is due now, in batches; leave early when a stop is asked for or a lease needs renewing."""
+        rounds_end_s = time.monotonic() + RENEW_EVERY_S / 2
+        while not stopping() and time.monotonic() < rounds_end_s:
+            now = timezone.now()
+            ticks = self._schedule.pop_due(now, self._batch_size)
+            if not ticks:
+                return
+            self._tick(ticks, now)
+
+    def _tick(self, ticks: list[DueTick], now: datetime) -> None:
+        try:
+            fence = self.leases.fence().narrowed({shard_lease(shard_of(tick.bot_id)) for tick in ticks})
+            self._tick_batch(ticks, fence, now)
+        except LeaseLost as lost:
+            log.warning("nothing written: %s", lost)
+            self._give_up_lost(ticks)
+            return
+        except Exception:
+            self._isolate(ticks)
+            raise
+        self._batch_size = min(self._batch_size * 2, self._batch_max)
+        self._ticks += len(ticks)
+        self._lags_ms.extend(round((now - tick.due_at).total_seconds() * 1000, 1) for tick in ticks)
+
+    def _give_up_lost(self, ticks: list[DueTick]) -> None:
+        """Learn which leases are left; the bots under those are due again."""
+        self.leases.renew()
+        self._share.now()
+        self._reload.now()
+        self._schedule.put_back(tick for tick in ticks if shard_lease(shard_of(tick.bot_id)) in self.leases.names)
+
+    def _isolate(self, ticks: list[DueTick]) -> None:
+        """After a failed batch try smaller ones, so that one bad bot holds up nobody else; alone, it waits for its turn."""
+        if len(ticks) > 1:
+            self._schedule.put_back(ticks)
+        self._batch_size = max(1, self._batch_size // 8)
+
+
+def runner_from_settings(cluster_id: str, life_s: float) -> Runner:
+    """Return a runner with the tick and the schedule that the settings name."""
+    return Runner(
+        cluster_id=cluster_id,
+        life_s=life_s,
+        tick_batch=import_string(tick_path()),
+        load_schedule=import_string(schedule_path()),
+    )
