@@ -17,7 +17,7 @@ class MarketDataError(Exception):
     """The feed has no usable answer; the message says what is missing and what to do."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CandleSeries:
     """Closed candles of one symbol and timeframe, oldest first; arrays of equal length, prices in the quote currency.
 
