@@ -7,10 +7,7 @@ from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from audit.chain import FORMS, Chain, Form
-from audit.records import Prepared
-
-# Rows per INSERT statement on PostgreSQL: bounds the statement's text to a few MB.
-INSERT_ROWS_MAX = 2_000
+from audit.records import Prepared, database_time
 
 
 class ChainHeadError(IntegrityError):
@@ -31,7 +28,7 @@ def append_rows(connection: BaseDatabaseWrapper, rows: Sequence[Prepared]) -> No
         for chain, chained in chains.items():
             seq, last_hash = heads[chain]
             values, last_hash = _chain(chained, seq, last_hash)
-            _insert(cursor, FORMS[chain], values, connection.vendor)
+            _insert(cursor, FORMS[chain], values, connection)
             cursor.execute(
                 "UPDATE chain_heads SET seq = %s, hash = %s WHERE chain = %s AND seq = %s",
                 [seq + len(chained), last_hash, chain.value, seq],
@@ -69,24 +66,16 @@ def _chain(rows: Sequence[Prepared], seq: int, last_hash: str) -> tuple[list[lis
     return chained, last_hash
 
 
-def _insert(cursor: Any, form: Form, rows: list[list[Any]], vendor: str) -> None:
+def _insert(cursor: Any, form: Form, rows: list[list[Any]], connection: BaseDatabaseWrapper) -> None:
     columns = ", ".join([*(f'"{column}"' for column in form.columns), '"hash"'])
-    marks = "(" + ", ".join(["%s"] * (len(form.columns) + 1)) + ")"
-    if vendor == "sqlite":
-        ts_at = form.columns.index("ts")
-        for row in rows:
-            row[ts_at] = _sqlite_time(row[ts_at])
-        cursor.executemany(f'INSERT INTO "{form.table}" ({columns}) VALUES {marks}', rows)
+    if connection.vendor == "postgresql":
+        # COPY takes a fifth of the time of a multi-row INSERT, and this is the time for which the head is locked.
+        with connection.wrap_database_errors, cursor.cursor.copy(f'COPY "{form.table}" ({columns}) FROM STDIN') as copy:
+            for row in rows:
+                copy.write_row(row)
         return
-    for start in range(0, len(rows), INSERT_ROWS_MAX):
-        part = rows[start : start + INSERT_ROWS_MAX]
-        cursor.execute(
-            f'INSERT INTO "{form.table}" ({columns}) VALUES ' + ", ".join([marks] * len(part)),
-            [value for row in part for value in row],
-        )
-
-
-def _sqlite_time(text: str) -> str:
-    """Return the canonical time as Django writes times on SQLite, so that its filters compare alike."""
-    plain = f"{text[:10]} {text[11:26]}"
-    return plain.removesuffix(".000000")
+    ts_at = form.columns.index("ts")
+    for row in rows:
+        row[ts_at] = database_time(row[ts_at], connection.vendor)
+    marks = ", ".join(["%s"] * (len(form.columns) + 1))
+    cursor.executemany(f'INSERT INTO "{form.table}" ({columns}) VALUES ({marks})', rows)

@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from audit.chain import Blank, Chain
-from audit.decimals import decimal_text, storable
+from audit.decimals import storable
 from audit.fields import canonical_json
 from audit.models import OrderEvent
 
@@ -94,12 +94,17 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
+def database_time(text: str, vendor: str) -> str:
+    """Return the canonical time as Django writes times on ``vendor``, so that its filters compare alike."""
+    return text if vendor == "postgresql" else f"{text[:10]} {text[11:26]}".removesuffix(".000000")
+
+
 def _decimal(value: Decimal | None) -> str | None:
     if value is None:
         return None
     if not isinstance(value, Decimal):
         raise TypeError(f"a Decimal is due, not {type(value).__name__}")
-    return decimal_text(storable(value))
+    return format(storable(value), "f")
 
 
 def _details(details: Mapping[str, Any]) -> str:
@@ -109,8 +114,11 @@ def _details(details: Mapping[str, Any]) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def prepare_order_event(event: OrderEventRecord) -> Prepared:
-    """Return ``event`` ready to be chained. Raises ValueError or TypeError when it can't be kept exactly."""
+def order_values(event: OrderEventRecord) -> list[Any]:
+    """Return the column values of ``event``, in the order of ORDER_COLUMNS, with None for prev_hash and seq.
+
+    Raises ValueError or TypeError when one can't be kept exactly.
+    """
     if event.event not in EVENTS:
         raise ValueError(f"{event.event!r} is not an order event")
     if not isinstance(event.is_live, bool):
@@ -118,13 +126,18 @@ def prepare_order_event(event: OrderEventRecord) -> Prepared:
     if event.bot_id is not None and type(event.bot_id) is not int:
         raise TypeError("bot_id is a whole number or None")
     texts = {name: bounded(getattr(event, name), chars_max) for name, chars_max in ORDER_CHARS_MAX.items()}
-    chain = Chain.LIVE if event.is_live else Chain.PAPER
-    values = [
+    return [
         texts["actor"], _decimal(event.amount), event.bot_id, texts["client_order_id"], _details(event.details),
         str(event.event), int(event.is_live), texts["ord_type"], None, _decimal(event.price), texts["reason"], None,
         texts["side"], texts["status"], texts["symbol"], utc_text(event.ts or timezone.now()), texts["venue"],
         texts["venue_order_id"],
     ]  # fmt: skip
+
+
+def prepare_order_event(event: OrderEventRecord) -> Prepared:
+    """Return ``event`` ready to be chained. Raises ValueError or TypeError when it can't be kept exactly."""
+    values = order_values(event)
+    chain = Chain.LIVE if event.is_live else Chain.PAPER
     return Prepared(chain, values, Blank(chain, values))
 
 
