@@ -1,7 +1,7 @@
 """Breakout: buys a close above the recent high, leaves below the recent low or when an ATR stop is hit.
 
-The channel is Richard Donchian's (1960): the highest high and the lowest low of the bars before. The stop trails the highest bid
-since the entry by a multiple of Wilder's average true range.
+The channel is Richard Donchian's (1960): the highest high and the lowest low of the bars before. The stop trails the
+highest bid since the entry by a multiple of Wilder's average true range.
 """
 
 from decimal import Decimal
@@ -15,6 +15,7 @@ from bots.strategies.base import CancelProposal, Proposal, StrategyView
 from bots.strategies.common import (
     FLOAT_SLACK,
     POSITION_PCT,
+    SIGNAL_BARS,
     Flags,
     Scan,
     fresh_signal,
@@ -49,8 +50,8 @@ class Breakout:
     key = "breakout"
     title = "Breakout"
     summary = (
-        "Follows strength. Buys when a candle closes above the highest high of the bars before it and sells on a close below the "
-        "recent low, or when the bid falls some average true ranges below its best since the entry."
+        "Follows strength. Buys when a candle closes above the highest high of the bars before it and sells on a close "
+        "below the recent low, or when the bid falls some average true ranges below its best since the entry."
     )
     schema = ParamSchema(
         params=(
@@ -93,8 +94,8 @@ class Breakout:
     )
 
     def warmup_bars(self, params: dict[str, Any]) -> int:
-        """Return the candles needed: the entry channel, its candle, and a settled average true range."""
-        return max(int(params["entry_bars"]), int(params["atr_bars"]) * WILDER_FADE) + 1
+        """Return the candles needed: a channel before each candle that may hold a signal, and a settled true range."""
+        return max(int(params["entry_bars"]), int(params["atr_bars"]) * WILDER_FADE) + SIGNAL_BARS
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         """Return the value in USD of the one entry."""
@@ -142,7 +143,8 @@ class Breakout:
         stop = max(_peak(view), bid) - multiple * atr
         if bid > stop:
             return None
-        return f"ATR stop: the bid {bid} is at or below {stop:.8g}, {multiple} x ATR {atr:.6g} under its best since the entry"
+        distance = f"{multiple} x ATR {atr:.6g}"
+        return f"ATR stop: the bid {bid} is at or below {stop:.8g}, {distance} under its best since the entry"
 
     def next_bar(self, scan: Scan) -> int:
         """Return the first bar at which ``propose`` may have something to do."""

@@ -97,7 +97,10 @@ def market_entry(view: StrategyView, amount_usd: Decimal, leg: str, reason: str)
 
 
 def market_exit(view: StrategyView, reason: str) -> list[Proposal]:
-    """Return a reduce-only market sale of the whole position; nothing while a sale is open or below the venue's minimum."""
+    """Return a reduce-only market sale of the whole position.
+
+    Nothing while another sale is open, or when the position is below the venue's minimum.
+    """
     quantity = whole_lots(view.position.quantity, view.rules)
     if not quantity or quantity < view.rules.quantity_min or has_open(view, Side.SELL):
         return []
@@ -132,8 +135,8 @@ def last_trade_s(view: StrategyView) -> float:
 def fresh_signal(view: StrategyView, flags: Flags) -> int | None:
     """Return how many candles ago ``flags`` last gave a signal that has not been used, or None.
 
-    Looks at the last SIGNAL_BARS candles. A candle that opened before the last entry or exit is used up: its signal is what
-    led there, or was already overtaken. So one candle never leads to two entries.
+    Looks at the last SIGNAL_BARS candles. A candle that opened before the last entry or exit is used up: its signal is
+    what led there, or was already overtaken. So one candle never leads to two entries.
     """
     used_until_s = last_trade_s(view)
     for ago in range(min(SIGNAL_BARS, len(flags))):
@@ -172,7 +175,7 @@ class Scan:
     legs: int = 0
 
     def first(self, flagged: Callable[[slice], Flags]) -> int:
-        """Return the first bar from ``start`` that ``flagged`` points at, or the number of bars. Looks in growing steps."""
+        """Return the first bar from ``start`` that ``flagged`` points at, or the number of bars. Steps grow."""
         begin, size, count = self.start, SCAN_BARS_FIRST, len(self.candles)
         while begin < count:
             window = slice(begin, min(begin + size, count))

@@ -1,7 +1,7 @@
 """Indicators from TA-Lib over closed candles, shared between bots that look at the same series.
 
-Every function returns one figure per candle, NaN while it warms up; the figure of a candle uses that candle and older ones
-only. Figures are floats in the unit of their input: good for judging, never used as money.
+Every function returns one figure per candle, NaN while it warms up; the figure of a candle uses that candle and older
+ones only. Figures are floats in the unit of their input: good for judging, never used as money.
 """
 
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def sma(series: CandleSeries, bars: int) -> Floats:
 def ema(series: CandleSeries, bars: int) -> Floats:
     """Return the exponential moving average of the closes, smoothing 2 / (bars + 1), begun with the simple average.
 
-    Price units. Warm-up: ``bars`` - 1 candles; where it begins has faded to 0.005 % after 5 × ``bars``.
+    Price units. Warm-up: ``bars`` - 1 candles; where it begins has faded to 0.005 % after 5 x ``bars``.
     """
     return remembered(series, ("ema", bars), lambda s: _padded(s, bars, lambda: talib.EMA(s.close, bars)))
 
@@ -85,8 +85,8 @@ def ema(series: CandleSeries, bars: int) -> Floats:
 def rsi(series: CandleSeries, bars: int) -> Floats:
     """Return the relative strength index, 0 to 100 (J. Welles Wilder, New Concepts in Technical Trading Systems, 1978).
 
-    100 - 100 / (1 + average gain / average loss), both with Wilder's smoothing 1 / ``bars``. Warm-up: ``bars`` candles; where
-    it begins has faded to 0.005 % after 10 × ``bars``.
+    100 - 100 / (1 + average gain / average loss), both with Wilder's smoothing 1 / ``bars``. Warm-up: ``bars`` candles;
+    where it begins has faded to 0.005 % after 10 x ``bars``.
     """
     return remembered(series, ("rsi", bars), lambda s: _padded(s, bars + 1, lambda: talib.RSI(s.close, bars)))
 
@@ -95,7 +95,7 @@ def atr(series: CandleSeries, bars: int) -> Floats:
     """Return the average true range in price units (J. Welles Wilder, 1978).
 
     The true range is the largest of high - low, |high - last close| and |low - last close|, smoothed with 1 / ``bars``.
-    Warm-up: ``bars`` candles; where it begins has faded to 0.005 % after 10 × ``bars``.
+    Warm-up: ``bars`` candles; where it begins has faded to 0.005 % after 10 x ``bars``.
     """
     return remembered(
         series, ("atr", bars), lambda s: _padded(s, bars + 1, lambda: talib.ATR(s.high, s.low, s.close, bars))
@@ -103,12 +103,12 @@ def atr(series: CandleSeries, bars: int) -> Floats:
 
 
 def highest(series: CandleSeries, bars: int) -> Floats:
-    """Return the highest high of the last ``bars`` candles, the candle's own included. Warm-up: ``bars`` - 1 candles."""
+    """Return the highest high of the last ``bars`` candles, its own included. Warm-up: ``bars`` - 1 candles."""
     return remembered(series, ("highest", bars), lambda s: _padded(s, bars, lambda: talib.MAX(s.high, bars)))
 
 
 def lowest(series: CandleSeries, bars: int) -> Floats:
-    """Return the lowest low of the last ``bars`` candles, the candle's own included. Warm-up: ``bars`` - 1 candles."""
+    """Return the lowest low of the last ``bars`` candles, its own included. Warm-up: ``bars`` - 1 candles."""
     return remembered(series, ("lowest", bars), lambda s: _padded(s, bars, lambda: talib.MIN(s.low, bars)))
 
 

@@ -10,6 +10,7 @@ from bots.strategies import indicators
 from bots.strategies.base import CancelProposal, Proposal, StrategyView
 from bots.strategies.common import (
     POSITION_PCT,
+    SIGNAL_BARS,
     Flags,
     Scan,
     fresh_signal,
@@ -40,8 +41,8 @@ class RsiReversion:
     key = "rsi_reversion"
     title = "RSI reversion"
     summary = (
-        "Trades recoveries. Buys when the relative strength index comes back up through its oversold level and sells when it "
-        "reaches the exit level. Earns in sideways markets; a long fall ends at the stop loss."
+        "Trades recoveries. Buys when the relative strength index comes back up through its oversold level and sells "
+        "when it reaches the exit level. Earns in sideways markets; a long fall ends at the stop loss."
     )
     schema = ParamSchema(
         params=(
@@ -74,7 +75,7 @@ class RsiReversion:
 
     def warmup_bars(self, params: dict[str, Any]) -> int:
         """Return the candles needed until Wilder's smoothing has forgotten where it began."""
-        return int(params["rsi_bars"]) * WILDER_FADE + 1
+        return int(params["rsi_bars"]) * WILDER_FADE + SIGNAL_BARS
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         """Return the value in USD of the one entry."""

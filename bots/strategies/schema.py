@@ -1,4 +1,7 @@
-"""What a strategy's params are: typed, bounded and explained once; checks, forms, API schema and docs all come from here."""
+"""What a strategy's params are: typed, bounded and explained once.
+
+Checks, form fields, the API's schema and the docs all come from here.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -64,6 +67,12 @@ def _shown(raw: object) -> str:
     return text if len(text) <= TEXT_LENGTH_MAX else text[:TEXT_LENGTH_MAX] + "…"
 
 
+def _why_no_number(raw: object, wanted: str) -> str:
+    if isinstance(raw, float):
+        return f"is a float ({raw}), which is not exact; write {wanted}, as text"
+    return f"must be {wanted}, not {_shown(raw)}"
+
+
 def _help_with_unit(param: Param) -> str:
     return f"{param.help} Unit: {param.unit}. Allowed: {param.bounds()}." if param.unit else param.help
 
@@ -82,21 +91,19 @@ class DecimalParam:
     places: int = DECIMAL_PLACES
 
     def parse(self, raw: object) -> Decimal:
-        """Return ``raw``, a Decimal, an int or plain decimal text, as Decimal. Raises ValueError; floats are refused."""
+        """Return ``raw``, a Decimal, an int or plain decimal text, as Decimal. Raises ValueError, for floats too."""
         value = self._decimal(raw)
         if not self.minimum <= value <= self.maximum:
             raise ValueError(f"must be {self.bounds()}, not {value:f}")
         return value
 
     def _decimal(self, raw: object) -> Decimal:
-        if isinstance(raw, float):
-            raise ValueError(f'is a float ({raw}), which is not exact; write it as text, such as "{raw}"')
         if isinstance(raw, str) and _DECIMAL_TEXT.fullmatch(raw.strip()):
             value = Decimal(raw.strip())
-        elif isinstance(raw, Decimal) and raw.is_finite() or isinstance(raw, int) and not isinstance(raw, bool):
+        elif (isinstance(raw, Decimal) and raw.is_finite()) or (isinstance(raw, int) and not isinstance(raw, bool)):
             value = Decimal(raw)
         else:
-            raise ValueError(f"must be a number such as {self.plain(self.default)}, not {_shown(raw)}")
+            raise ValueError(_why_no_number(raw, f"a number such as {self.plain(self.default)}"))
         exponent = value.as_tuple().exponent
         if isinstance(exponent, int) and exponent < -self.places:
             raise ValueError(f"has more than {self.places} decimal places")
@@ -111,7 +118,7 @@ class DecimalParam:
         return f"from {self.minimum:f} to {self.maximum:f} {self.unit}".rstrip()
 
     def json_schema(self) -> dict[str, Any]:
-        """Return the JSON schema: text or a whole number; the bounds are annotations, since JSON schema has none for text."""
+        """Return the JSON schema: text or a whole number. The bounds are annotations: JSON schema has none for text."""
         return {
             "type": ["string", "integer"],
             "title": self.label,
@@ -149,14 +156,12 @@ class IntegerParam:
 
     def parse(self, raw: object) -> int:
         """Return ``raw``, an int or text of digits, as int. Raises ValueError; floats are refused."""
-        if isinstance(raw, float):
-            raise ValueError(f"is a float ({raw}); write a whole number")
         if isinstance(raw, str) and _INTEGER_TEXT.fullmatch(raw.strip()):
             value = int(raw.strip())
         elif isinstance(raw, int) and not isinstance(raw, bool):
             value = raw
         else:
-            raise ValueError(f"must be a whole number such as {self.default}, not {_shown(raw)}")
+            raise ValueError(_why_no_number(raw, f"a whole number such as {self.default}"))
         if not self.minimum <= value <= self.maximum:
             raise ValueError(f"must be {self.bounds()}, not {_shown(value)}")
         return value

@@ -10,6 +10,7 @@ from bots.strategies import indicators
 from bots.strategies.base import CancelProposal, Proposal, StrategyView
 from bots.strategies.common import (
     POSITION_PCT,
+    SIGNAL_BARS,
     Flags,
     Scan,
     fresh_signal,
@@ -42,8 +43,8 @@ class SmaCross:
     key = "sma_cross"
     title = "SMA cross"
     summary = (
-        "Follows trends. Buys when the fast moving average of the closes crosses above the slow one and sells when it is below "
-        "again. Earns in long moves and gives back a little at each false start in a sideways market."
+        "Follows trends. Buys when the fast moving average of the closes crosses above the slow one and sells when it "
+        "is below again. Earns in long moves and gives back a little at each false start in a sideways market."
     )
     schema = ParamSchema(
         params=(
@@ -55,8 +56,8 @@ class SmaCross:
                 {"simple": "Simple", "exponential": "Exponential"},
                 "Simple weighs each bar the same; exponential weighs recent bars more.",
             ),
-            IntegerParam("fast_bars", "Fast average", 10, 2, 500, "bars", "Length of the fast average."),
-            IntegerParam("slow_bars", "Slow average", 30, 3, 1000, "bars", "Length of the slow average."),
+            IntegerParam("fast_bars", "Fast average", 10, 2, 250, "bars", "Length of the fast average."),
+            IntegerParam("slow_bars", "Slow average", 30, 3, 500, "bars", "Length of the slow average."),
             POSITION_PCT,
             stop_loss_param("3"),
             take_profit_param("0"),
@@ -65,9 +66,9 @@ class SmaCross:
     )
 
     def warmup_bars(self, params: dict[str, Any]) -> int:
-        """Return the candles needed: the slow average and the candle before the cross."""
+        """Return the candles needed: settled averages at each candle that may hold a signal and at the one before."""
         fade = EMA_FADE if params["average"] == "exponential" else 1
-        return int(params["slow_bars"]) * fade + 1
+        return int(params["slow_bars"]) * fade + SIGNAL_BARS
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         """Return the value in USD of the one entry."""
@@ -89,8 +90,8 @@ class SmaCross:
             return []
         fast, slow = _averages(view.candles, view.params)
         reason = (
-            f"The {view.params['fast_bars']}-bar average {fast[-1]:.8g} crossed above the {view.params['slow_bars']}-bar "
-            f"average {slow[-1]:.8g} {signal_age(ago)}"
+            f"The {view.params['fast_bars']}-bar average {fast[-1]:.8g} crossed above "
+            f"the {view.params['slow_bars']}-bar average {slow[-1]:.8g} {signal_age(ago)}"
         )
         return market_entry(view, self.largest_leg_usd(view.params, view.capital_usd), "entry", reason)
 

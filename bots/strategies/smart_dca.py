@@ -82,8 +82,9 @@ class SmartDca:
     key = "smart_dca"
     title = "Smart DCA"
     summary = (
-        "Buys a little, buys more each time the price falls a further step below the average cost, and sells everything at a profit "
-        "above the average. Earns in markets that swing; a fall beyond the last safety order is held, or ended by the stop loss."
+        "Buys a little, buys more each time the price falls a further step below the average cost, and sells everything "
+        "at a profit above the average. Earns in markets that swing; a fall beyond the last safety order is held, or "
+        "ended by the stop loss."
     )
     schema = ParamSchema(
         params=(
@@ -144,8 +145,8 @@ class SmartDca:
                 Decimal(0),
                 Decimal(50),
                 "%",
-                "Once take profit is reached, follow the best bid of the deal and sell when it falls back this far; 0 sells at "
-                "once. Never sells for less than take profit less this figure.",
+                "Once take profit is reached, follow the best bid of the deal and sell when it falls back this far; "
+                "0 sells at once. Never sells for less than take profit less this figure.",
             ),
             stop_loss_param("6"),
             IntegerParam(
@@ -155,7 +156,8 @@ class SmartDca:
                 0,
                 1000,
                 "bars",
-                "Start a deal only when the last close is above the simple average of so many closes; 0 and 1 switch it off.",
+                "Start a deal only when the last close is above the simple average of so many closes; "
+                "0 and 1 switch it off.",
             ),
             DecimalParam(
                 "max_spend_pct",
@@ -179,7 +181,8 @@ class SmartDca:
                 "resting_orders",
                 "Resting safety orders",
                 False,
-                "Place the next safety order as a limit order in the market, instead of buying at market when its price is reached.",
+                "Place the next safety order as a limit order in the market, instead of buying at market when its "
+                "price is reached.",
             ),
         ),
         checks=(
