@@ -2,11 +2,11 @@
 
 A built-in paper order has no network, so its four steps share the caller's transaction: nothing of it is seen until all of it
 is committed, and a process killed anywhere in between leaves nothing behind. Every function here must run in an audit unit
-with the bot's row locked, and takes the lease's fence where it acts for a worker.
+with the bot's row locked. A worker passes its lease's fence, whose check it has put before the commit of the same unit.
 """
 
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from django.utils import timezone
@@ -21,7 +21,7 @@ from bots.models import Bot, Order, Position
 from bots.order_states import RESTING_STATES, OrderStatus, move
 from bots.workers.leases import Fence
 from safety.gate import evaluate
-from safety.intents import Decision, Denial, Level, OrderIntent, OrderType, Permit, Side
+from safety.intents import Decision, Denial, Level, OrderIntent, OrderType, Side
 from safety.kill_switch import read_state
 from safety.limits import load_limits
 
@@ -33,26 +33,39 @@ class ExecutorError(Exception):
     """The executor was used in a way that could break a promise; nothing was sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What became of an intent: its order as it now stands, and every reason when it was denied."""
+
+    order: Order
+    denials: tuple[Denial, ...] = ()
+
+    @property
+    def is_denied(self) -> bool:
+        """Return whether this intent was denied; a standing order that it repeats may well have been filled."""
+        return bool(self.denials)
+
+
 def submit(
     intent: OrderIntent, bot: Bot, position: Position, market: Market, *, fence: Fence | None = None
-) -> Order | None:
-    """Take one intent through the gate to its broker, and return the order as it then stands (DENIED when it was denied).
+) -> Submission:
+    """Take one intent through the gate to its broker, and return what became of it.
 
-    Returns None when this client order id was used before: the first order stands, and the attempt is audited.
-    ``bot`` must be locked; ``position`` is the book that the intent belongs to. Raises LeaseLost when the fence is down.
+    When this client order id was used before, the first order stands, untouched, and the attempt is denied and audited.
+    ``bot`` must be locked; ``position`` is the book that the intent belongs to. Raises LeaseLost for a shard that is not held.
     """
-    if Order.objects.filter(client_order_id=intent.client_order_id).exists():
-        _record_repeat(intent)
-        return None
+    standing = Order.objects.filter(client_order_id=intent.client_order_id).first()
+    if standing is not None:
+        return Submission(standing, (_record_repeat(intent),))
     order = _pending(intent, fence)
-    decision, market = _claim(order, intent, bot, position, market)
+    decision = _claim(order, intent, bot, position, market)
     if decision.permit is None:
-        return _deny(order, decision)
-    denial = _second_look(order, intent, position, fence)
+        return _deny(order, decision.denials)
+    denial = _second_look(order, intent, position)
     if denial is not None:
-        return _deny(order, Decision(denials=(denial,)))
+        return _deny(order, (denial,))
     report = paper_broker(market).submit(intent, decision.permit, market.view)
-    return _settle(order, report, position, market.view)
+    return Submission(_settle(order, report, position, market.view))
 
 
 def match(order: Order, position: Position, market: Market) -> Order:
@@ -108,7 +121,7 @@ def _pending(intent: OrderIntent, fence: Fence | None) -> Order:
     )
 
 
-def _claim(order: Order, intent: OrderIntent, bot: Bot, position: Position, market: Market) -> tuple[Decision, Market]:
+def _claim(order: Order, intent: OrderIntent, bot: Bot, position: Position, market: Market) -> Decision:
     """Step 1: the intent row, and the gate's decision on figures that were read under the bot's lock."""
     quote = market.view.quote
     _event(
@@ -126,11 +139,11 @@ def _claim(order: Order, intent: OrderIntent, bot: Bot, position: Position, mark
         order.status = move(order.status, OrderStatus.SUBMITTING)
         order.submitting_at = now
         _event(order, EventType.SUBMITTING)
-    return decision, market
+    return decision
 
 
-def _second_look(order: Order, intent: OrderIntent, position: Position, fence: Fence | None) -> Denial | None:
-    """Steps 2 and 3 before the send: the state once more, the age of the claim, and the lease."""
+def _second_look(order: Order, intent: OrderIntent, position: Position) -> Denial | None:
+    """Steps 2 and 3 before the send: the state once more, and the age of the claim. The lease is checked at the commit."""
     state = read_state(intent.venue, intent.bot_id)
     is_exit = intent.side == Side.SELL and intent.quantity <= position.quantity
     if state.level == Level.HALTED or (state.level == Level.REDUCING and not is_exit):
@@ -138,17 +151,15 @@ def _second_look(order: Order, intent: OrderIntent, position: Position, fence: F
         return Denial("KILL_SWITCH", f"Trading was stopped while the order was prepared: {why}.", "active", state.level)
     if order.submitting_at is None or timezone.now() - order.submitting_at > SEND_WITHIN:
         return Denial("INTENT_EXPIRED", "The order was claimed too long ago to be sent now.", "5 s", "older")
-    if fence is not None:
-        fence.for_bot(intent.bot_id).check()
     return None
 
 
-def _deny(order: Order, decision: Decision) -> Order:
+def _deny(order: Order, denials: tuple[Denial, ...]) -> Submission:
     order.status = move(order.status, OrderStatus.DENIED)
     order.save()
-    reasons = [denial.as_dict() for denial in decision.denials]
-    _event(order, EventType.DENIED, reason=", ".join(decision.codes), details={"reasons": reasons})
-    return order
+    codes = ", ".join(denial.code for denial in denials)
+    _event(order, EventType.DENIED, reason=codes, details={"reasons": [denial.as_dict() for denial in denials]})
+    return Submission(order, denials)
 
 
 def _settle(order: Order, report: OrderReport, position: Position, view: MarketView) -> Order:
@@ -173,7 +184,7 @@ def _settle(order: Order, report: OrderReport, position: Position, view: MarketV
 
 
 def _fill_event(order: Order, execution: Execution) -> None:
-    done = execution is not None and order.status == OrderStatus.FILLED
+    done = order.status == OrderStatus.FILLED
     _event(
         order,
         EventType.FILLED if done else EventType.PARTIALLY_FILLED,
@@ -183,7 +194,7 @@ def _fill_event(order: Order, execution: Execution) -> None:
     )
 
 
-def _record_repeat(intent: OrderIntent) -> None:
+def _record_repeat(intent: OrderIntent) -> Denial:
     """Audit an attempt to use a client order id again. The standing order is left as it is."""
     denial = Denial("DUPLICATE_ORDER", "This leg of this tick was ordered before.", "once", "again")
     record(
@@ -204,6 +215,7 @@ def _record_repeat(intent: OrderIntent) -> None:
             details={"reasons": [denial.as_dict()]},
         )
     )
+    return denial
 
 
 def _event(

@@ -13,6 +13,7 @@ from audit.decimals import decimal_text
 from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, joined_unit, record
 from bots import executor, ledger
+from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.market_data.feeds import feed_for
 from bots.markets import market_for
@@ -128,10 +129,10 @@ def archive(bot_id: int, *, actor: str) -> Bot:
     return bot
 
 
-def close_position(bot_id: int, *, actor: str) -> Order:
-    """Cancel what rests, sell the whole position at the market, pause the bot, and return the order as it then stands.
+def close_position(bot_id: int, *, actor: str) -> executor.Submission:
+    """Cancel what rests, sell the whole position at the market, pause the bot, and return what became of the order.
 
-    The order passes the gate like any other; look at its status. The bot is paused so that it does not buy again at once.
+    The order passes the gate like any other, and may be denied. The bot is paused so that it does not buy again at once.
     Raises BotActionError when there is nothing to sell or no market to sell in.
     """
     with locked(bot_id) as bot:
@@ -143,13 +144,11 @@ def close_position(bot_id: int, *, actor: str) -> Order:
         if ledger.is_dust(quantity, market.view.quote.bid, market.view.rules):
             raise BotActionError("There is nothing to close: the bot holds nothing that the venue would sell.")
         intent = _close_intent(bot, quantity, actor, market.view.now)
-        order = executor.submit(intent, bot, position, market)
-        if order is None:
-            raise BotActionError("The close was not sent: its id was used before. Try again.")
+        submission = executor.submit(intent, bot, position, market)
         if bot.status == BotStatus.RUNNING:
             _set_status(bot, BotStatus.PAUSED, "position closed by hand: start the bot to let it trade on", actor)
             _save(bot)
-    return order
+    return submission
 
 
 def cancel_order(order_id: int, *, actor: str, reason: str = "cancelled by hand") -> Order:
@@ -229,7 +228,7 @@ def _audit(bot: Bot, action: str, old: str, new: str, actor: str, reason: str = 
     )
 
 
-def _market(bot: Bot) -> executor.Market:
+def _market(bot: Bot) -> Market:
     try:
         return market_for(bot.venue, bot.symbol, timezone.now())
     except MarketDataError as error:

@@ -29,23 +29,39 @@ class Latch:
     reason: str
 
 
-def read_state(venue: str | None = None, bot_id: int | None = None) -> StateReading:
-    """Return the trading state for a venue and a bot (or the global one): the strictest latch wins.
+class StateBook:
+    """Every latch as it stood at one moment, to be asked for many bots. Read anew for each batch, never kept."""
 
-    What cannot be read counts as halted.
-    """
-    latches = local_latches()
-    try:
-        latches += _row_latches(scopes_of(venue, bot_id))
-    except DatabaseError:
-        latches.append(Latch("database", Level.HALTED, "the trading state cannot be read from the database"))
-    level = max((latch.level for latch in latches), key=lambda one: one.rank, default=Level.ACTIVE)
-    return StateReading(level, tuple(latch.reason for latch in latches if latch.level == level and level.rank))
+    def __init__(self, local: list[Latch], rows: dict[str, Latch]) -> None:
+        self._local = local
+        self._rows = rows
+
+    @classmethod
+    def read(cls) -> "StateBook":
+        """Read the latches of this host and of the database. What cannot be read counts as halted."""
+        local = local_latches()
+        try:
+            return cls(local, _row_latches())
+        except DatabaseError:
+            reason = "the trading state cannot be read from the database"
+            return cls([*local, Latch("database", Level.HALTED, reason)], {})
+
+    def reading(self, venue: str | None = None, bot_id: int | None = None) -> StateReading:
+        """Return the state that binds an order of this bot at this venue: the strictest latch wins."""
+        scoped = [self._rows[scope] for scope in scopes_of(venue, bot_id) if scope in self._rows]
+        latches = [*self._local, *scoped]
+        level = max((latch.level for latch in latches), key=lambda one: one.rank, default=Level.ACTIVE)
+        return StateReading(level, tuple(latch.reason for latch in latches if latch.level == level and level.rank))
+
+
+def read_state(venue: str | None = None, bot_id: int | None = None) -> StateReading:
+    """Return the trading state for a venue and a bot (or the global one), read now."""
+    return StateBook.read().reading(venue, bot_id)
 
 
 def scopes_of(venue: str | None, bot_id: int | None) -> list[str]:
     """Return the scopes whose state binds an order of this bot at this venue."""
-    scopes = [GLOBAL]
+    scopes = [GLOBAL, KILL_SETTING]
     if venue is not None:
         scopes.append(f"venue:{venue}")
     if bot_id is not None:
@@ -67,22 +83,22 @@ def local_latches() -> list[Latch]:
     return latches
 
 
-def _row_latches(scopes: list[str]) -> list[Latch]:
-    latches = []
-    rows = {row.scope: row for row in TradingState.objects.filter(scope__in=scopes)}
-    if GLOBAL not in rows:
-        latches.append(Latch(GLOBAL, Level.HALTED, "the global trading state is missing"))
-    for scope, row in rows.items():
-        known = row.level in Level.values
-        level = Level(row.level) if known else Level.HALTED
-        if level.rank:
-            latches.append(Latch(scope, level, row.reason or f"{scope} is {row.level}"))
+def _row_latches() -> dict[str, Latch]:
+    """Return the latches of the database by scope; the kill_switch setting is the scope ``setting``."""
+    latches = {row.scope: _latch_of(row) for row in TradingState.objects.all()}
+    if GLOBAL not in latches:
+        latches[GLOBAL] = Latch(GLOBAL, Level.HALTED, "the global trading state is missing")
     value = Setting.objects.filter(key=KILL_SETTING).values_list("value", flat=True).first()
     if value is None:
-        latches.append(Latch("setting", Level.HALTED, "the kill_switch setting is missing"))
+        latches[KILL_SETTING] = Latch(KILL_SETTING, Level.HALTED, "the kill_switch setting is missing")
     elif value.strip() != "0":
-        latches.append(Latch("setting", Level.HALTED, "the kill_switch setting is on"))
+        latches[KILL_SETTING] = Latch(KILL_SETTING, Level.HALTED, "the kill_switch setting is on")
     return latches
+
+
+def _latch_of(row: TradingState) -> Latch:
+    level = Level(row.level) if row.level in Level.values else Level.HALTED
+    return Latch(row.scope, level, row.reason or f"{row.scope} is {row.level}")
 
 
 def engage(level: Level, reason: str, *, actor: str, scope: str = GLOBAL) -> Level:
@@ -111,7 +127,8 @@ def release(reason: str, *, actor: str, scope: str = GLOBAL) -> list[Latch]:
         _move(_locked(scope), Level.ACTIVE, reason, actor, "kill_switch_released")
         if scope == GLOBAL:
             Setting.objects.update_or_create(key=KILL_SETTING, defaults={"value": "0"})
-        return [latch for latch in _row_latches([GLOBAL, scope]) if latch.level.rank]
+        held = _row_latches()
+        return [held[name] for name in dict.fromkeys([GLOBAL, KILL_SETTING, scope]) if held[name].level.rank]
 
 
 def _locked(scope: str) -> TradingState:

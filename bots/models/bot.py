@@ -88,6 +88,7 @@ class BotTick(models.Model):
     """When a bot last ticked and what it said. Apart from the bot, since it changes with every tick."""
 
     bot = models.OneToOneField(Bot, on_delete=models.PROTECT, primary_key=True, related_name="tick")
+    due_at = models.DateTimeField(null=True, help_text="When the last finished tick was due.")
     ticked_at = models.DateTimeField(null=True)
     note = models.CharField(max_length=300, blank=True, default="")
     blocked_by = CanonicalJSONField(default=list, blank=True)

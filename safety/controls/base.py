@@ -6,7 +6,15 @@ from datetime import datetime
 from decimal import Decimal
 
 from audit.decimals import decimal_text
-from safety.intents import Denial, Exposure, Level, LimitSet, OrderIntent, OrderType, Side
+from safety.intents import (
+    Denial,
+    Exposure,
+    Level,
+    LimitSet,
+    OrderIntent,
+    OrderType,
+    Side,
+)
 
 
 @dataclass(frozen=True, slots=True)

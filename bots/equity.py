@@ -1,0 +1,123 @@
+"""What the books are worth: marks, equity snapshots, and P&L since a moment. Paper and live are never added together."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
+
+from bots.books import EXACT
+from bots.ledger import book_of
+from bots.market_data.base import MarketDataError
+from bots.markets import Moment
+from bots.models import BotStatus, EquitySnapshot, Position
+
+KEEP_EVERY_SNAPSHOT = timedelta(days=2)
+THIN_AT_MOST = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """One book at its mark, in the quote currency. ``pnl`` is realised and unrealised, net of fees."""
+
+    equity: Decimal
+    position_value: Decimal
+    realised_pnl: Decimal
+    unrealised_pnl: Decimal
+
+    @property
+    def pnl(self) -> Decimal:
+        """Return realised and unrealised profit together."""
+        return self.realised_pnl + self.unrealised_pnl
+
+
+def worth(position: Position, starting_cash: Decimal, mark_price: Decimal) -> Worth:
+    """Return what a book is worth at ``mark_price``: starting cash, cash flow and the position's value."""
+    book = book_of(position)
+    with localcontext(EXACT):
+        value = book.quantity * mark_price
+        return Worth(starting_cash + book.cash_flow + value, value, book.realised_pnl, value - book.cost)
+
+
+def take_snapshots(now: datetime) -> int:
+    """Mark every book that has traded at the bid and keep what it is worth; return how many were taken.
+
+    A book whose market gives no quote is left out: an old mark would be a guess.
+    """
+    moment = Moment(now)
+    snapshots = []
+    marked = []
+    for position in _books_in_use():
+        try:
+            bid = moment.market(position.bot.venue, position.bot.symbol).view.quote.bid
+        except MarketDataError:
+            continue
+        figures = worth(position, position.bot.paper_equity_usd, bid)
+        snapshots.append(_snapshot(position, figures, now))
+        position.mark_price, position.marked_at = bid, now
+        marked.append(position)
+    EquitySnapshot.objects.bulk_create(snapshots, ignore_conflicts=True)
+    # Only these two columns: the ledger may write the others at the same moment.
+    for position in marked:
+        Position.objects.filter(pk=position.pk).update(mark_price=position.mark_price, marked_at=now)
+    return len(snapshots)
+
+
+def thin_snapshots(now: datetime) -> int:
+    """Delete old snapshots but the first of each hour and book; return how many were deleted, a bounded number a call."""
+    old = EquitySnapshot.objects.filter(taken_at__lt=now - KEEP_EVERY_SNAPSHOT).order_by(
+        "bot_id", "is_live", "taken_at"
+    )
+    seen: set[tuple[int, bool, datetime]] = set()
+    surplus = []
+    for pk, bot_id, is_live, taken_at in old.values_list("pk", "bot_id", "is_live", "taken_at")[:THIN_AT_MOST]:
+        key = (bot_id, is_live, taken_at.replace(minute=0, second=0, microsecond=0))
+        if key in seen:
+            surplus.append(pk)
+        seen.add(key)
+    for start in range(0, len(surplus), 500):
+        EquitySnapshot.objects.filter(pk__in=surplus[start : start + 500]).delete()
+    return len(surplus)
+
+
+def pnl_since(moment: datetime, *, is_live: bool) -> Decimal:
+    """Return how much all books of one kind gained since ``moment``, at their last marks.
+
+    A book's gain is counted from its last snapshot before the moment, or from its beginning when it is younger.
+    """
+    total = Decimal(0)
+    with localcontext(EXACT):
+        for position in Position.objects.filter(is_live=is_live):
+            total += _pnl_now(position) - _pnl_at(position, moment)
+    return total
+
+
+def _pnl_now(position: Position) -> Decimal:
+    unrealised = position.unrealised_pnl
+    return position.realised_pnl + (Decimal(0) if unrealised is None else unrealised)
+
+
+def _pnl_at(position: Position, moment: datetime) -> Decimal:
+    snapshot = (
+        EquitySnapshot.objects.filter(bot=position.bot_id, is_live=position.is_live, taken_at__lt=moment)
+        .order_by("-taken_at")
+        .first()
+    )
+    return Decimal(0) if snapshot is None else snapshot.realised_pnl + snapshot.unrealised_pnl
+
+
+def _books_in_use() -> Iterable[Position]:
+    """Return every book that ever traded, but those of archived bots."""
+    books = Position.objects.select_related("bot").exclude(bot__status=BotStatus.ARCHIVED)
+    return [position for position in books if position.cash_flow or position.quantity]
+
+
+def _snapshot(position: Position, figures: Worth, now: datetime) -> EquitySnapshot:
+    return EquitySnapshot(
+        bot_id=position.bot_id,
+        is_live=position.is_live,
+        taken_at=now,
+        equity=figures.equity,
+        position_value=figures.position_value,
+        realised_pnl=figures.realised_pnl,
+        unrealised_pnl=figures.unrealised_pnl,
+    )

@@ -1,0 +1,149 @@
+"""From books and market to proposals: what the strategy sees, what it may do now, and why the rest has to wait."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from bots import ledger
+from bots.batch import BotBooks
+from bots.exposure import Market, held_reason
+from bots.markets import Moment
+from bots.models import Bot, Order
+from bots.order_states import RESTING_STATES
+from bots.strategies import registry
+from bots.strategies.base import (
+    CancelProposal,
+    DealView,
+    OpenOrder,
+    PositionView,
+    Proposal,
+    StrategyView,
+)
+from safety.controls.base import StateReading
+from safety.intents import Level, OrderType, Side
+
+PARAMS_CACHED_MAX = 10_000
+_params: dict[tuple[int, int], dict[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One thing that holds a bot back, as its page shows it."""
+
+    code: str
+    message: str
+
+    def as_dict(self) -> dict[str, str]:
+        """Return code and message as plain text."""
+        return {"code": self.code, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a bot would like to do, before it is locked and asked again."""
+
+    proposals: Sequence[Proposal | CancelProposal] = field(default_factory=tuple)
+
+
+def propose(books: BotBooks, market: Market, moment: Moment) -> list[Proposal | CancelProposal]:
+    """Return what the bot's strategy proposes. Raises MarketDataError, and whatever a faulty strategy raises."""
+    bot = books.bot
+    strategy = registry.get(bot.strategy)
+    params = clean_params(bot)
+    candles = moment.candles(bot.venue, bot.symbol, params["timeframe"], strategy.warmup_bars(params))
+    view = StrategyView(
+        now=moment.now,
+        quote=market.view.quote,
+        candles=candles,
+        rules=market.view.rules,
+        capital_usd=bot.capital_usd,
+        params=params,
+        position=_position_view(books, market),
+        deal=_deal_view(books),
+        open_orders=tuple(_open_order(order) for order in books.open_orders),
+    )
+    return strategy.propose(view)
+
+
+def clean_params(bot: Bot) -> dict[str, Any]:
+    """Return the bot's params as typed values, parsed once for each revision of the bot. Raises ParamError."""
+    key = (bot.pk, bot.revision)
+    if key not in _params:
+        if len(_params) >= PARAMS_CACHED_MAX:
+            _params.clear()
+        _params[key] = registry.get(bot.strategy).schema.clean(bot.params)
+    return _params[key]
+
+
+def filtered(
+    proposals: Sequence[Proposal | CancelProposal], books: BotBooks, state: StateReading, now: datetime
+) -> tuple[list[Proposal | CancelProposal], list[Block]]:
+    """Return what may be tried now, and what holds the bot back.
+
+    The gate would deny the rest anyway; not asking keeps the audit readable. Cancels always pass.
+    """
+    blocks = []
+    why = "; ".join(state.reasons)
+    if state.level == Level.HALTED:
+        blocks.append(Block("KILL_SWITCH", f"Trading is halted: {why}."))
+    elif state.level == Level.REDUCING:
+        blocks.append(Block("KILL_SWITCH", f"Only orders that shrink a position are allowed: {why}."))
+    held = held_reason(books.bot)
+    if held:
+        blocks.append(Block("ENTRIES_HELD", f"New entries wait: {held}."))
+    no_entries = bool(held) or state.level == Level.REDUCING
+    kept = [
+        proposal
+        for proposal in proposals
+        if isinstance(proposal, CancelProposal)
+        or not (
+            state.level == Level.HALTED or (no_entries and proposal.side == Side.BUY) or books.holds_off(proposal, now)
+        )
+    ]
+    return kept, blocks
+
+
+def wants_match(order: Order, books: BotBooks, moment: Moment) -> bool:
+    """Return whether the market may have met a resting order since it was last tried: then it is worth a lock."""
+    if order.status not in RESTING_STATES or order.matched_until is None:
+        return False
+    traded = moment.market_since(books.bot.venue, books.bot.symbol, order.matched_until).view.traded
+    if traded is None:
+        return False
+    if order.type == OrderType.MARKET or order.limit_price is None:
+        return True
+    return traded.low < order.limit_price if order.side == Side.BUY else traded.high > order.limit_price
+
+
+def _position_view(books: BotBooks, market: Market) -> PositionView:
+    """Return the position as a strategy sees it: what is too small to sell is left out."""
+    position = books.position
+    times = {"last_entry_at": position.last_entry_at, "last_exit_at": position.last_exit_at}
+    if ledger.is_dust(position.quantity, market.view.quote.bid, market.view.rules):
+        return PositionView(**times)
+    return PositionView(quantity=position.quantity, cost=position.cost, **times)
+
+
+def _deal_view(books: BotBooks) -> DealView | None:
+    deal = books.deal
+    if deal is None:
+        return None
+    return DealView(
+        opened_at=deal.opened_at,
+        bought_quantity=deal.bought_quantity,
+        bought_notional=deal.bought_notional,
+        legs=deal.legs,
+        peak_price=deal.peak_price,
+    )
+
+
+def _open_order(order: Order) -> OpenOrder:
+    return OpenOrder(
+        client_order_id=order.client_order_id,
+        side=Side(order.side),
+        type=OrderType(order.type),
+        leg=order.leg,
+        remaining_quantity=order.remaining_quantity,
+        limit_price=order.limit_price,
+    )

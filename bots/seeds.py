@@ -1,0 +1,40 @@
+"""The first bots: on paper, on recorded market data, one of each strategy, so that a new console has something to show."""
+
+from decimal import Decimal
+from typing import Any
+
+from bots import manager
+from bots.manager import NewBot
+from bots.models import Bot, Venue
+
+ACTOR = "installation"
+CAPITAL_USD = Decimal(1000)
+PAPER_EQUITY_USD = Decimal(10_000)
+SEEDS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("Bitcoin DCA", "BTC-PERP", "smart_dca", {}),
+    ("Bitcoin breakout", "BTC-PERP", "breakout", {}),
+    ("Bitcoin reversion", "BTC-PERP", "rsi_reversion", {}),
+    ("S&P 500 trend", "SPX", "sma_cross", {}),
+    ("SPY DCA", "SPY", "smart_dca", {}),
+)
+
+
+def seed_paper_bots() -> list[Bot]:
+    """Make and start the first bots when there are none at all; return those that were made."""
+    if Bot.objects.exists():
+        return []
+    bots = []
+    for name, symbol, strategy, params in SEEDS:
+        new = NewBot(
+            name=name,
+            venue=Venue.REPLAY,
+            symbol=symbol,
+            strategy=strategy,
+            capital_usd=CAPITAL_USD,
+            params=params,
+            poll_seconds=2,
+            paper_equity_usd=PAPER_EQUITY_USD,
+        )
+        bot = manager.create(new, actor=ACTOR)
+        bots.append(manager.start(bot.pk, actor=ACTOR))
+    return bots
