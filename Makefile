@@ -1,0 +1,102 @@
+# The console's commands. A machine needs python3 (3.11 or newer), make and git; everything else is installed into .venv.
+# The locked requirements are installed by uv, which pip fetches first, with hashes: 15 s where pip alone takes 130 s.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+PYTEST_WORKERS ?= 2
+# Which suites "make check" runs. CI leaves out sqlite when "make test" has just run it on the same tree.
+SUITES ?= sqlite browser postgres
+
+# uv finds packages where pip was told to.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench rehearse lock format static test-sqlite test-postgres test-browser
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+run: $(VENV)/.runtime .env ## Start the console and its workers, and print the address (HOST=, PORT= and others in front)
+	@$(BIN)/python manage.py prepare && exec $(BIN)/python -m tradingops.processes
+
+test: $(VENV)/.dev ## Run the tests on SQLite and on the PostgreSQL of the test requirements
+	@$(MAKE) --no-print-directory test-sqlite test-postgres TEST_POSTGRES_URL=
+	@echo "Not run here: browser tests (they need Chromium; make check runs them) and any other server's PostgreSQL."
+
+check: $(VENV)/.dev ## Run everything that CI runs: format, lint, types, imports, and all tests
+	@$(MAKE) --no-print-directory static $(addprefix test-,$(SUITES))
+
+bench: $(VENV)/.dev ## Run the benchmarks; prints a table and writes docs/benchmarks.md
+	@$(BIN)/python -m bench
+
+# Not in "make help": the loopback venues come with part 3.
+rehearse:
+	@echo "make rehearse: the loopback venues that a rehearsal needs are not built yet." >&2; exit 2
+
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
+
+lock: $(VENV)/.uv ## Compile the locked requirements again (UPGRADE=--upgrade takes newer versions)
+	@$(COMPILE) pyproject.toml -o requirements.txt
+	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) requirements-bootstrap.in -o requirements-bootstrap.txt
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header $(UPGRADE)
+
+# Parts of "make check".
+
+static: $(VENV)/.dev
+	@echo "== format, lint, types, import directions"
+	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted: run make format." >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --quiet >/dev/null || $(BIN)/lint-imports --no-cache
+
+test-sqlite: $(VENV)/.dev
+	@echo "== tests on SQLite"
+	@TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) -m "not browser"
+
+# Only what touches the database: the rest does not depend on it. TEST_POSTGRES_URL names a server; else one is brought along.
+test-postgres: $(VENV)/.dev
+	@echo "== database tests on PostgreSQL"
+	@TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
+	  $(PYTEST) -n $(PYTEST_WORKERS) -m "not browser" --database-only
+
+test-browser: $(VENV)/.dev
+	@echo "== browser tests"
+	@TEST_DATABASE=sqlite $(PYTEST) -m browser
+
+# Installation. Each stamp is as new as what it was installed from.
+
+.env:
+	@umask 077 && key=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(48))') && \
+	  sed "s|^SECRET_KEY=$$|SECRET_KEY=$$key|" .env.example > .env.new && mv .env.new .env
+	@echo "Wrote .env with a fresh SECRET_KEY."
+
+$(VENV)/.uv: requirements-bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Install it and name it: make run PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) lacks the venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing uv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.txt
+	@touch $@
+
+# With the test tools installed, what runs is a part of what is installed: they are synced, and stay.
+$(VENV)/.runtime: requirements.txt $(VENV)/.uv
+	@echo "Installing the requirements ..."
+	@if test -e $(VENV)/.dev; then $(SYNC) requirements-dev.txt; else $(SYNC) requirements.txt; fi
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt requirements.txt $(VENV)/.uv
+	@echo "Installing the test requirements ..."
+	@$(SYNC) requirements-dev.txt
+	@touch $(VENV)/.runtime $@
+
+SYNC = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes

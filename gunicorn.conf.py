@@ -1,0 +1,33 @@
+"""How gunicorn serves the console; HOST and PORT come from the environment like everything else."""
+
+from pathlib import Path
+from typing import Any
+
+from tradingops.environment import load_environment
+
+_base_dir = Path(__file__).resolve().parent
+_environment = load_environment(_base_dir, _base_dir / "var")
+_host = f"[{_environment.host}]" if ":" in _environment.host else _environment.host
+
+bind = f"{_host}:{_environment.port}"
+wsgi_app = "tradingops.wsgi:application"
+# Threads, since requests wait for the database and event streams hold one each; two processes, so that one may die.
+worker_class = "gthread"
+workers = 2
+threads = 8
+# Loaded once and shared: half the memory and half the time to the first answer.
+preload_app = True
+control_socket_disable = True
+timeout = 60
+# Ctrl-C ends all of the console within ten seconds; a request that takes longer is cut.
+graceful_timeout = 3
+keepalive = 5
+errorlog = "-"
+loglevel = "warning"
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Give each worker connections of its own: one opened while loading must not be shared after the fork."""
+    from django.db import connections
+
+    connections.close_all()
