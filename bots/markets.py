@@ -1,7 +1,7 @@
 """One symbol's market at one moment, fetched once and shared by everyone who asks in that moment."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from bots.brokers.base import MarketView
 from bots.brokers.fees import fees_for
@@ -10,12 +10,14 @@ from bots.market_data.base import CandleSeries, MarketDataError
 from bots.market_data.feeds import feed_for
 
 CANDLES_STEP = 512
+# A new order can take part in what was traded in this time just before it.
+TRADED_LOOKBACK = timedelta(seconds=10)
 
 
 def market_for(venue: str, symbol: str, now: datetime, *, since: datetime | None = None) -> Market:
-    """Return the market of a symbol as of ``now``, with what was traded after ``since``. Raises MarketDataError."""
+    """Return the market of a symbol as of ``now``, with what was traded after ``since`` (or lately). Raises MarketDataError."""
     feed = feed_for(venue)
-    traded = None if since is None else feed.traded(symbol, since, now)
+    traded = feed.traded(symbol, now - TRADED_LOOKBACK if since is None else since, now)
     view = MarketView(now=now, quote=feed.quote(symbol, now), rules=feed.rules(symbol), traded=traded)
     return Market(view=view, fees=fees_for(venue, symbol), quote_age_max_s=feed.quote_age_max_s(symbol))
 
