@@ -1,7 +1,7 @@
 """Pack the recorded candles that the repository ships: ``python tools/pack_recorded.py SOURCE_DIR``.
 
-Reads the source CSV files that bots/market_data/recorded/README.md names, checks every row, turns a volume in USD into base
-units, and writes the compressed files and the manifest. The same sources give the same bytes.
+Reads the source CSV files that the recipes below name, checks every row, turns a volume in USD into base units, and
+writes the compressed files and the manifest. The same sources give the same bytes.
 """
 
 import gzip
@@ -55,7 +55,8 @@ RECIPES = (
         title="Bitcoin perpetual, 1 minute",
         source="btc_perp_ftx_1m_2022-01.csv",
         timeframe="1m",
-        origin="FTX, by way of nautechsystems/nautilus_trader tests/test_data/btc-perp-20211231-20220201_1m.csv @a95c8042b001",
+        origin="FTX, by way of nautechsystems/nautilus_trader @a95c8042b001, "
+        "tests/test_data/btc-perp-20211231-20220201_1m.csv",
         tick_size="1",
         lot_size="0.00001",
         quantity_min="0.00005",
@@ -120,12 +121,12 @@ RECIPES = (
 def main(arguments: list[str]) -> int:
     """Write every file and the manifest; return the exit code."""
     if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
+        sys.stderr.write(f"{__doc__}\n")
         return 2
     try:
         entries = [pack(recipe, Path(arguments[0]), OUT_DIR) for recipe in RECIPES]
     except (CandleFileError, OSError, ValueError) as error:
-        print(f"nothing was finished: {error}", file=sys.stderr)
+        sys.stderr.write(f"nothing was finished: {error}\n")
         return 1
     text = json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
     (OUT_DIR / "manifest.json").write_text(text, encoding="utf-8")
@@ -145,7 +146,7 @@ def pack(recipe: Recipe, source_dir: Path, out_dir: Path) -> dict[str, object]:
     # No time in the header, so that the same rows are the same bytes.
     packed = gzip.compress((",".join(HEADER) + "\n" + text).encode("ascii"), compresslevel=9, mtime=0)
     (out_dir / name).write_bytes(packed)
-    print(f"{name}: {len(parsed.rows)} rows, {len(packed)} bytes, {parsed.clamped} rows put right")
+    sys.stdout.write(f"{name}: {len(parsed.rows)} rows, {len(packed)} bytes, {parsed.clamped} rows put right\n")
     return _entry(recipe, name, parsed.rows, hashlib.sha256(packed).hexdigest())
 
 

@@ -2,11 +2,11 @@
 
 - A market order, and a limit order that the market already meets, takes the far side of the spread, worsened by the
   slippage and rounded to the tick away from the taker; a limit order never pays worse than its limit. Taker fee.
-- Any other limit order rests, and fills at its limit when the market trades *through* it: beyond, not merely at it, since
-  nobody knows how long the queue at that price was. Maker fee.
-- Each look at the market fills at most a share (the participation) of the volume that was traded meanwhile, rounded down to
-  the lot. What is left waits for the next look: of a market order too. Without a known volume there is no such limit. Each
-  order is held against the whole volume by itself; two bots in one market do not compete.
+- Any other limit order rests, and fills at its limit when the market trades *through* it: beyond, not merely at it,
+  since nobody knows how long the queue at that price was. Maker fee.
+- Each look at the market fills at most a share (the participation) of the volume that was traded meanwhile, rounded
+  down to the lot. What is left waits for the next look: of a market order too. Without a known volume there is no such
+  limit. Each order is held against the whole volume by itself; two bots in one market do not compete.
 - Fees are rounded up to 1e-8 of the quote currency, and are never negative.
 
 Same order and same market, same executions with the same trade ids: a repeat can be told from a second fill.
@@ -123,7 +123,7 @@ class PaperBroker:
         return max(price, limit) if far >= limit else None
 
     def _slipped(self, view: MarketView, side: Side) -> Decimal:
-        """Return the far side with slippage, rounded to the tick against the taker; a sale gets one tick at the least."""
+        """Return the far side with slippage, rounded to the tick against the taker; a sale gets a tick at least."""
         tick = view.rules.tick_size
         with localcontext(_EXACT):
             slip = self.slippage_bps / _BASIS_POINTS

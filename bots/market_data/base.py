@@ -21,8 +21,8 @@ class MarketDataError(Exception):
 class CandleSeries:
     """Closed candles of one symbol and timeframe, oldest first; arrays of equal length, prices in the quote currency.
 
-    ``opened_at`` holds each bar's opening time in UTC epoch seconds; ``volume`` is in base units, 0 where none is known.
-    Indicators use floats; money never does.
+    ``opened_at`` holds each bar's opening time in UTC epoch seconds; ``volume`` is in base units, 0 where none is
+    known. Indicators use floats; money never does.
     """
 
     venue: str
@@ -41,7 +41,7 @@ class CandleSeries:
 
 @dataclass(frozen=True, slots=True)
 class Traded:
-    """What the market did in a stretch of time: lowest and highest price, and the volume in base units (None: no limit)."""
+    """What the market did in a stretch of time: lowest and highest price, and the volume in base units (None: unknown)."""
 
     low: Decimal
     high: Decimal
@@ -75,6 +75,10 @@ class Feed(Protocol):
 
     def traded(self, symbol: str, since: datetime, until: datetime) -> Traded | None:
         """Return what was traded in ``(since, until]``, or None when nothing was."""
+        ...
+
+    def bar_s(self, symbol: str) -> Decimal:
+        """Return how many seconds on the wall clock a bar of the feed's own timeframe takes."""
         ...
 
     def quote_age_max_s(self, symbol: str) -> Decimal:

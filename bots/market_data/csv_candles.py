@@ -45,8 +45,8 @@ class ParsedCandles:
 def read_candles(lines: Iterable[str], name: str, clamp_max: Decimal = Decimal(0)) -> ParsedCandles:
     """Return the candles of CSV ``lines``; ``name`` is what errors call the file.
 
-    ``clamp_max`` is a fraction: where open or close lies outside high and low by no more than it, high or low is moved to
-    meet them and counted (Yahoo has such days). Raises CandleFileError with file and line on the first bad row.
+    ``clamp_max`` is a fraction: where open or close lies outside high and low by no more than it, high or low is moved
+    to meet them and counted (Yahoo has such days). Raises CandleFileError with file and line on the first bad row.
     """
     rows: list[CandleRow] = []
     clamped = 0
@@ -121,7 +121,7 @@ def _epoch(text: str) -> int:
 
 
 def _clamp(row: CandleRow, clamp_max: Decimal) -> CandleRow:
-    """Return the row with its high and low moved to enclose open and close, when they are off by ``clamp_max`` at most."""
+    """Return the row with high and low moved to enclose open and close, which may be off by ``clamp_max`` at most."""
     if row.high < row.low:
         raise ValueError(f"high {row.high} is below low {row.low}")
     top, bottom = max(row.open, row.close), min(row.open, row.close)

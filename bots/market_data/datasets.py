@@ -88,7 +88,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """One recording in memory. The whole-number arrays hold prices × 10^price_digits and volumes × 10^volume_digits."""
+    """One recording in memory. The whole-number arrays hold prices × 10^price_digits and volumes × 10^volume_digits.
+
+    ``bar_ns`` is how many nanoseconds a bar plays at speed 1; ``tick`` is the tick size × 10^price_digits.
+    """
 
     info: DatasetInfo
     opened_at: Ints
@@ -97,6 +100,8 @@ class Dataset:
     low: Ints
     close: Ints
     volume: Ints
+    bar_ns: int
+    tick: int
     frames: dict[str, Frame]
 
     def timeframes(self) -> tuple[str, ...]:
@@ -157,7 +162,10 @@ _load_lock = Lock()
 
 
 def dataset(symbol: str) -> Dataset:
-    """Return the recording of ``symbol``, read once per process. Raises MarketDataError for an unknown symbol or a bad file."""
+    """Return the recording of ``symbol``, read once per process.
+
+    Raises MarketDataError for an unknown symbol, and for a file that is missing, changed or wrong.
+    """
     found = _loaded.get(symbol)
     if found is not None:
         return found
@@ -201,6 +209,8 @@ def build(info: DatasetInfo, rows: tuple[CandleRow, ...]) -> Dataset:
         low=whole[2],
         close=whole[3],
         volume=whole[4],
+        bar_ns=int(info.bar_s.scaleb(9)),
+        tick=int(info.tick_size.scaleb(info.price_digits)),
         frames={info.timeframe: base},
     )
 

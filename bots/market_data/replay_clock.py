@@ -18,7 +18,7 @@ SPEED_MAX = Decimal(60)
 SPEED_STEP = Decimal("0.001")
 #: How long a process may go on with what it read last.
 READ_AGAIN_S = 1
-#: A new speed begins this much later, so that every process has read it by then and all give the same prices throughout.
+#: A new speed begins this much later: by then every process has read it, and all give the same prices throughout.
 EFFECT_DELAY_S = 2
 SEGMENTS_MAX = 8
 
