@@ -59,7 +59,7 @@ class Breakout:
             IntegerParam(
                 "entry_bars",
                 "Entry channel",
-                20,
+                30,
                 2,
                 1000,
                 "bars",
@@ -68,7 +68,7 @@ class Breakout:
             IntegerParam(
                 "exit_bars",
                 "Exit channel",
-                10,
+                15,
                 2,
                 1000,
                 "bars",

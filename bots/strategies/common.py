@@ -173,6 +173,7 @@ class Scan:
     average_price: float | None = None
     peak_price: float = 0.0
     legs: int = 0
+    has_open_orders: bool = False
 
     def first(self, flagged: Callable[[slice], Flags]) -> int:
         """Return the first bar from ``start`` that ``flagged`` points at, or the number of bars. Steps grow."""

@@ -173,7 +173,7 @@ class SmartDca:
                 "Cooldown",
                 2,
                 0,
-                10_000,
+                1000,
                 "bars",
                 "So many candles must open and close after a deal before the next one starts.",
             ),
@@ -194,8 +194,8 @@ class SmartDca:
     )
 
     def warmup_bars(self, params: dict[str, Any]) -> int:
-        """Return the candles needed: one, or the trend filter's."""
-        return max(int(params["trend_bars"]), 1)
+        """Return the candles needed: one, the trend filter's, or those of the cooldown, which are counted."""
+        return max(int(params["trend_bars"]), int(params["cooldown_bars"]), 1)
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         """Return the value in USD of the largest of the base order and the safety orders."""
@@ -246,9 +246,9 @@ class SmartDca:
         """Return the first bar at which ``propose`` may have something to do."""
         params = scan.params
         if scan.average_price is None:
-            return self._next_deal_bar(scan)
+            return scan.start if scan.has_open_orders else self._next_deal_bar(scan)
         number = max(scan.legs, 1)
-        has_step = number <= params["safety_orders_max"]
+        has_step = number <= params["safety_orders_max"] and not scan.has_open_orders
         if has_step and params["resting_orders"]:
             return scan.start
         step = float(safety_step_pct(params, number)) if has_step else 100.0

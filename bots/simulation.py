@@ -1,0 +1,416 @@
+"""Replays of history through the real path, in memory: candles, strategy, gate, paper broker, book.
+
+Nothing is stored and nothing is sent: the only broker here is the paper broker, which cannot reach a venue. The strategy is
+asked at the close of each bar, and what it wants is traded there, at the close with half the spread, slippage and fees. The
+strategy sees every candle since the first one, where a running bot sees the last ``warmup_bars``; smoothed indicators then
+differ in the fifth digit. Same input, same result.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bots.books import Book, apply_fill
+from bots.brokers.base import Execution, FeeSchedule, MarketView, RestingOrder
+from bots.brokers.paper import PaperBroker
+from bots.ledger import is_dust
+from bots.market_data.base import CandleSeries, Floats, Traded
+from bots.market_data.datasets import TIMEFRAME_S
+from bots.order_states import OrderStatus
+from bots.strategies.base import (
+    CancelProposal,
+    DealView,
+    OpenOrder,
+    PositionView,
+    Proposal,
+    Strategy,
+    StrategyView,
+)
+from bots.strategies.common import FLOAT_SLACK, Scan
+from bots.strategies.indicators import prefix
+from safety.controls.base import StateReading
+from safety.gate import evaluate
+from safety.intents import Exposure, InstrumentRules, Level, LimitSet, OrderIntent, Quote, Side
+
+BOT_ID = 1
+BASIS_POINTS = Decimal(10_000)
+RATE_WINDOW = timedelta(minutes=1)
+# A bar's close comes as a float; a thousandth of a millionth of a tick is its noise, not the market.
+TICK_NOISE = 1e-9
+_ACTIVE = StateReading(Level.ACTIVE)
+_DONE = frozenset({OrderStatus.FILLED, OrderStatus.REJECTED, OrderStatus.CANCELED})
+
+
+@runtime_checkable
+class Scanning(Protocol):
+    """A strategy that can say at which bar it may act next. It may name a bar too many, never one too few."""
+
+    def next_bar(self, scan: Scan) -> int:
+        """Return the first bar from ``scan.start`` at which ``propose`` may answer, or the number of bars."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a replay runs under. Money in USD; ``half_spread_bps`` in basis points of the close."""
+
+    capital_usd: Decimal
+    equity_usd: Decimal
+    rules: InstrumentRules
+    fees: FeeSchedule
+    limits: LimitSet
+    half_spread_bps: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One execution: ``bar`` is the index of the candle at whose close it happened, ``cost_usd`` its spread and slippage."""
+
+    bar: int
+    side: Side
+    leg: str
+    reason: str
+    execution: Execution
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """What a replay gave. ``equity_usd`` has one figure per bar, as floats for charts; ``book`` is exact."""
+
+    bars: int
+    trades: tuple[Trade, ...]
+    denials: dict[str, int]
+    equity_usd: Floats
+    book: Book
+    deals_closed: int
+    deals_won: int
+    final_price: Decimal
+
+
+@dataclass(slots=True)
+class _Deal:
+    opened_at: datetime
+    pnl_before: Decimal
+    bought_quantity: Decimal = Decimal(0)
+    bought_notional: Decimal = Decimal(0)
+    legs: int = 0
+    peak_ticks: int = 0
+
+    def view(self, tick_size: Decimal) -> DealView:
+        peak = self.peak_ticks * tick_size if self.peak_ticks else None
+        return DealView(self.opened_at, self.bought_quantity, self.bought_notional, self.legs, peak)
+
+
+@dataclass(slots=True)
+class _Open:
+    """An order that rests: what the broker needs, and how much of it is left."""
+
+    intent: OrderIntent
+    remaining: Decimal
+    fills: int = 0
+
+    def view(self) -> OpenOrder:
+        intent = self.intent
+        return OpenOrder(
+            intent.client_order_id, intent.side, intent.type, intent.leg, self.remaining, intent.limit_price
+        )
+
+
+def simulate(
+    strategy: Strategy, params: dict[str, Any], candles: CandleSeries, conditions: Conditions, *, is_fast: bool = True
+) -> SimulationResult:
+    """Replay ``candles`` and return what the strategy would have done. ``params`` must be clean.
+
+    ``is_fast`` lets a strategy that can do so skip the bars at which it has nothing to do; the result is the same.
+    """
+    run = _Run(strategy, params, candles, conditions)
+    run.play(is_fast=is_fast and isinstance(strategy, Scanning))
+    return run.result()
+
+
+def quote_ticks(
+    candles: CandleSeries, rules: InstrumentRules, half_spread_bps: Decimal
+) -> tuple[NDArray[np.int64], ...]:
+    """Return bid and ask at each close in whole ticks, half a spread away and rounded outward."""
+    closes, half = candles.close / float(rules.tick_size), float(half_spread_bps / BASIS_POINTS)
+    bids = np.floor(closes * (1 - half) + TICK_NOISE).astype(np.int64)
+    asks = np.ceil(closes * (1 + half) - TICK_NOISE).astype(np.int64)
+    return np.maximum(bids, 1), np.maximum(asks, 1)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One replay as it goes."""
+
+    strategy: Strategy
+    params: dict[str, Any]
+    candles: CandleSeries
+    conditions: Conditions
+    book: Book = field(default_factory=Book)
+    deal: _Deal | None = None
+    open_orders: list[_Open] = field(default_factory=list)
+    trades: list[Trade] = field(default_factory=list)
+    denials: Counter[str] = field(default_factory=Counter)
+    last_entry_at: datetime | None = None
+    last_exit_at: datetime | None = None
+    deals_closed: int = 0
+    deals_won: int = 0
+    orders_made: int = 0
+    valued_until: int = 0
+    sent_at: deque[datetime] = field(default_factory=deque)
+    sent_keys: set[tuple[object, ...]] = field(default_factory=set)
+    bid_ticks: NDArray[np.int64] = field(init=False)
+    ask_ticks: NDArray[np.int64] = field(init=False)
+    bid: Floats = field(init=False)
+    ask: Floats = field(init=False)
+    equity: Floats = field(init=False)
+    broker: PaperBroker = field(init=False)
+    bar_s: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        rules = self.conditions.rules
+        self.bid_ticks, self.ask_ticks = quote_ticks(self.candles, rules, self.conditions.half_spread_bps)
+        self.bid = self.bid_ticks.astype(np.float64) * np.float64(rules.tick_size)
+        self.ask = self.ask_ticks.astype(np.float64) * np.float64(rules.tick_size)
+        self.equity = np.empty(len(self.candles))
+        self.broker = PaperBroker(self.conditions.fees)
+        self.bar_s = TIMEFRAME_S[self.candles.timeframe]
+
+    def play(self, *, is_fast: bool) -> None:
+        """Go through every bar at which something may happen."""
+        bar, count = self._next(0, is_fast=is_fast), len(self.candles)
+        while bar < count:
+            self._see_until(bar)
+            self._at_close(bar)
+            bar = self._next(bar + 1, is_fast=is_fast)
+        self._see_until(count)
+
+    def result(self) -> SimulationResult:
+        """Return the figures of the finished replay."""
+        final = self.bid_ticks[-1] * self.conditions.rules.tick_size if len(self.candles) else Decimal(0)
+        return SimulationResult(
+            bars=len(self.candles),
+            trades=tuple(self.trades),
+            denials=dict(self.denials),
+            equity_usd=self.equity,
+            book=self.book,
+            deals_closed=self.deals_closed,
+            deals_won=self.deals_won,
+            final_price=Decimal(final),
+        )
+
+    def _next(self, start: int, *, is_fast: bool) -> int:
+        """Return the next bar to look at: every one, or where the strategy or a resting order may have something to do."""
+        count = len(self.candles)
+        if not is_fast or start >= count or not isinstance(self.strategy, Scanning):
+            return start
+        holds = bool(start) and bool(self._position_view(start - 1).quantity)
+        if self.book.quantity and not holds:
+            # Dust: whether it counts as a position changes with the price, so look at every bar.
+            return start
+        scan = self._scan(start)
+        return min([self.strategy.next_bar(scan), *(self._next_match(order, scan) for order in self.open_orders)])
+
+    def _scan(self, start: int) -> Scan:
+        deal, tick = self.deal, float(self.conditions.rules.tick_size)
+        return Scan(
+            candles=self.candles,
+            bid=self.bid,
+            ask=self.ask,
+            start=start,
+            params=self.params,
+            average_price=float(self.book.cost / self.book.quantity) if self.book.quantity else None,
+            peak_price=max(deal.peak_ticks, int(self.bid_ticks[start - 1])) * tick if deal else 0.0,
+            legs=deal.legs if deal else 0,
+            has_open_orders=bool(self.open_orders),
+        )
+
+    def _next_match(self, order: _Open, scan: Scan) -> int:
+        limit = order.intent.limit_price
+        if limit is None:
+            return scan.start
+        if order.intent.side == Side.BUY:
+            reach = float(limit) * (1 + FLOAT_SLACK)
+            return scan.first(lambda window: self.candles.low[window] <= reach)
+        reach = float(limit) * (1 - FLOAT_SLACK)
+        return scan.first(lambda window: self.candles.high[window] >= reach)
+
+    def _see_until(self, bar: int) -> None:
+        """Value the bars before ``bar``, in which nothing was traded, and remember the best bid of the open deal."""
+        span = slice(self.valued_until, bar)
+        if span.start >= bar:
+            return
+        cash = float(self.conditions.equity_usd + self.book.cash_flow)
+        self.equity[span] = cash + float(self.book.quantity) * self.candles.close[span]
+        if self.deal is not None:
+            self.deal.peak_ticks = max(self.deal.peak_ticks, int(self.bid_ticks[span].max()))
+        self.valued_until = bar
+
+    def _at_close(self, bar: int) -> None:
+        now = datetime.fromtimestamp(int(self.candles.opened_at[bar]) + self.bar_s, UTC)
+        self.sent_keys.clear()
+        while self.sent_at and self.sent_at[0] < now - RATE_WINDOW:
+            self.sent_at.popleft()
+        market = MarketView(now, self._quote(bar, now), self.conditions.rules)
+        for order in tuple(self.open_orders):
+            self._match(order, bar, market)
+        for proposal in self.strategy.propose(self._view(bar, market)):
+            if isinstance(proposal, CancelProposal):
+                self._cancel(proposal, now)
+            else:
+                self._submit(proposal, bar, market)
+
+    def _quote(self, bar: int, now: datetime) -> Quote:
+        rules = self.conditions.rules
+        bid, ask = int(self.bid_ticks[bar]) * rules.tick_size, int(self.ask_ticks[bar]) * rules.tick_size
+        return Quote(rules.venue, rules.symbol, bid, ask, now, "simulation")
+
+    def _view(self, bar: int, market: MarketView) -> StrategyView:
+        return StrategyView(
+            now=market.now,
+            quote=market.quote,
+            candles=prefix(self.candles, bar + 1),
+            rules=market.rules,
+            capital_usd=self.conditions.capital_usd,
+            params=self.params,
+            position=self._position_view(bar),
+            deal=None if self.deal is None else self.deal.view(market.rules.tick_size),
+            open_orders=tuple(order.view() for order in self.open_orders),
+        )
+
+    def _position_view(self, bar: int) -> PositionView:
+        """Return the position as a strategy sees it: what is too small to sell is left out."""
+        rules, times = self.conditions.rules, (self.last_entry_at, self.last_exit_at)
+        bid = int(self.bid_ticks[bar]) * rules.tick_size
+        if is_dust(self.book.quantity, bid, rules):
+            return PositionView(Decimal(0), Decimal(0), *times)
+        return PositionView(self.book.quantity, self.book.cost, *times)
+
+    def _match(self, order: _Open, bar: int, market: MarketView) -> None:
+        """Let a resting order meet what was traded in this bar; it was placed at the close of an earlier one."""
+        volume = Decimal(str(self.candles.volume[bar]))
+        low, high = Decimal(str(self.candles.low[bar])), Decimal(str(self.candles.high[bar]))
+        traded = Traded(low, high, volume or None)
+        view = MarketView(market.now, market.quote, market.rules, traded)
+        report = self.broker.match(RestingOrder(order.intent, order.remaining, order.fills), view)
+        self._book(order, report.executions, bar)
+        if report.status in _DONE:
+            self.open_orders.remove(order)
+
+    def _cancel(self, proposal: CancelProposal, now: datetime) -> None:
+        self.open_orders = [one for one in self.open_orders if one.intent.client_order_id != proposal.client_order_id]
+        self.sent_at.append(now)
+
+    def _submit(self, proposal: Proposal, bar: int, market: MarketView) -> None:
+        intent = self._intent(proposal, market.now)
+        decision = evaluate(intent, self._exposure(intent, market), self.conditions.limits, _ACTIVE, now=market.now)
+        if decision.permit is None:
+            self.denials.update(decision.codes)
+            return
+        self.sent_at.append(market.now)
+        self.sent_keys.add(_same_order_key(intent))
+        order = _Open(intent, intent.quantity)
+        report = self.broker.submit(intent, decision.permit, market)
+        self._book(order, report.executions, bar)
+        if report.status not in _DONE:
+            self.open_orders.append(order)
+
+    def _intent(self, proposal: Proposal, now: datetime) -> OrderIntent:
+        self.orders_made += 1
+        rules = self.conditions.rules
+        return OrderIntent(
+            client_order_id=f"s{self.orders_made}",
+            bot_id=BOT_ID,
+            venue=rules.venue,
+            symbol=rules.symbol,
+            side=proposal.side,
+            type=proposal.type,
+            quantity=proposal.quantity,
+            limit_price=proposal.limit_price,
+            reduce_only=proposal.reduce_only,
+            is_live=False,
+            created_at=now,
+            leg=proposal.leg,
+            reason=proposal.reason,
+            actor="simulation",
+        )
+
+    def _exposure(self, intent: OrderIntent, market: MarketView) -> Exposure:
+        """Return what the gate judges by: the account is the bot's own, as for every built-in paper bot."""
+        conditions, open_count = self.conditions, len(self.open_orders)
+        reserved = sum((_reserved(order, market) for order in self.open_orders), Decimal(0))
+        on_offer = (order.remaining for order in self.open_orders if order.intent.side == Side.SELL)
+        return Exposure(
+            quote=market.quote,
+            rules=market.rules,
+            quote_age_max_s=conditions.limits.quote_age_s_max,
+            allowed_symbols=frozenset({(market.rules.venue, market.rules.symbol)}),
+            capital_usd=conditions.capital_usd,
+            bot_committed_usd=self.book.cost + reserved,
+            cash_free_usd=conditions.equity_usd + self.book.cash_flow - reserved,
+            fee_rate=conditions.fees.taker,
+            position_quantity=self.book.quantity,
+            pending_exit_quantity=sum(on_offer, Decimal(0)),
+            open_orders_bot=open_count,
+            open_orders_account=open_count,
+            sent_last_minute_bot=len(self.sent_at),
+            sent_last_minute_account=len(self.sent_at),
+            is_duplicate=_same_order_key(intent) in self.sent_keys,
+            entries_held="",
+        )
+
+    def _book(self, order: _Open, executions: tuple[Execution, ...], bar: int) -> None:
+        intent = order.intent
+        for execution in executions:
+            if intent.side == Side.BUY:
+                self._note_entry(order, execution)
+            self.book = apply_fill(self.book, intent.side, execution.quantity, execution.price, execution.fee)
+            order.remaining -= execution.quantity
+            order.fills += 1
+            self.trades.append(
+                Trade(bar, intent.side, intent.leg, intent.reason, execution, self._cost(intent, execution, bar))
+            )
+            if intent.side == Side.SELL:
+                self._note_exit(execution)
+
+    def _note_entry(self, order: _Open, execution: Execution) -> None:
+        if self.deal is None:
+            self.deal = _Deal(execution.filled_at, pnl_before=self.book.realised_pnl)
+        self.deal.legs += order.fills == 0
+        self.deal.bought_quantity += execution.quantity
+        self.deal.bought_notional += execution.quantity * execution.price
+        self.last_entry_at = execution.filled_at
+
+    def _note_exit(self, execution: Execution) -> None:
+        self.last_exit_at = execution.filled_at
+        if self.deal is None or not is_dust(self.book.quantity, execution.price, self.conditions.rules):
+            return
+        self.deals_closed += 1
+        self.deals_won += self.book.realised_pnl > self.deal.pnl_before
+        self.deal = None
+
+    def _cost(self, intent: OrderIntent, execution: Execution, bar: int) -> Decimal:
+        """Return how much worse than the middle a taker fared, in USD; 0 for a maker."""
+        if execution.is_maker:
+            return Decimal(0)
+        ticks = int(self.bid_ticks[bar]) + int(self.ask_ticks[bar])
+        gap = execution.price - ticks * self.conditions.rules.tick_size / 2
+        return execution.quantity * (gap if intent.side == Side.BUY else -gap)
+
+
+def _same_order_key(intent: OrderIntent) -> tuple[object, ...]:
+    return intent.side, intent.type, intent.quantity, intent.limit_price
+
+
+def _reserved(order: _Open, market: MarketView) -> Decimal:
+    """Return what an open purchase may still cost, at its limit or at the offer."""
+    if order.intent.side != Side.BUY:
+        return Decimal(0)
+    price = order.intent.limit_price
+    return order.remaining * (market.quote.ask if price is None else price)
