@@ -3,7 +3,7 @@
     @chore(every_s=60)
     def write_anchors(now: datetime) -> None: ...
 
-Chores live in a module ``chores`` of their app. They run one after another in one worker of all hosts (a lease decides), so each
+Chores live in the modules named by CHORE_MODULES. They run one after another in one worker of all hosts (a lease decides), so each
 must be short and able to run twice. An error in one is shown and stops no other.
 """
 
@@ -15,9 +15,9 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 from django.utils import timezone
-from django.utils.module_loading import autodiscover_modules
 
 from bots.models.worker import WorkerKind
 from bots.workers.heartbeats import Heart
@@ -28,6 +28,8 @@ from bots.workers.shift import Every, Shift
 log = logging.getLogger(__name__)
 
 Work = Callable[[datetime], None]
+#: The modules whose import registers the chores.
+CHORE_MODULES = ("bots.workers.housekeeping", "bots.chores")
 LEASE = "chores"
 #: Longer than a shard's: a chore may take its time, and nothing trades under this lease.
 LEASE_TTL_S = 20.0
@@ -60,9 +62,9 @@ def chore(every_s: float) -> Callable[[Work], Work]:
 
 
 def load_chores() -> list[Chore]:
-    """Import every app's ``chores`` module and return what is registered, by name."""
-    import_module("bots.workers.housekeeping")
-    autodiscover_modules("chores")
+    """Import the modules that register chores and return what is registered, by name."""
+    for module in getattr(settings, "CHORE_MODULES", CHORE_MODULES):
+        import_module(module)
     return [_registry[name] for name in sorted(_registry)]
 
 

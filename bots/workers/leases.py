@@ -125,6 +125,11 @@ class LeaseHolder:
         """Return the names of the leases held, as far as this worker knows."""
         return frozenset(self._epochs)
 
+    @property
+    def epochs(self) -> Mapping[str, int]:
+        """Return a copy of the leases held with their fencing tokens: a lease lost and won again has another token."""
+        return MappingProxyType(dict(self._epochs))
+
     def fence(self) -> Fence:
         """Return a fence of everything held now."""
         return Fence(

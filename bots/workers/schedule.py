@@ -5,6 +5,7 @@ worker computes the same due times, and a tick that is repeated after a takeover
 """
 
 import heapq
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,23 +50,35 @@ class Schedule:
         self._bots: dict[int, ScheduledBot] = {}
         self._next: dict[int, datetime] = {}
         self._heap: list[tuple[datetime, int]] = []
+        #: How late the last ticks were taken, in seconds. A bot's first tick is planned for when the bot became known.
+        self.lags_s: deque[float] = deque(maxlen=1000)
 
     def __len__(self) -> int:
         return len(self._bots)
 
+    @property
+    def bot_ids(self) -> frozenset[int]:
+        """Return the bots that are scheduled."""
+        return frozenset(self._bots)
+
     def replace(self, bots: Iterable[ScheduledBot], now: datetime) -> None:
         """Take this as the whole list of running bots; known bots keep their due times unless they poll differently."""
         wanted = {bot.bot_id: bot for bot in bots}
-        for bot_id in self._bots.keys() - wanted.keys():
-            del self._bots[bot_id], self._next[bot_id]
+        self.forget(self._bots.keys() - wanted.keys())
         for bot_id, bot in wanted.items():
             known = self._bots.get(bot_id)
             self._bots[bot_id] = bot
             if known is None or known.poll_seconds != bot.poll_seconds:
-                self._push(bot_id, _first_due(bot, now))
+                self._push(bot_id, _first_plan(bot, now))
         if len(self._heap) > 4 * len(self._bots) + 64:  # mostly entries of bots that left
             self._heap = [(due_at, bot_id) for bot_id, due_at in self._next.items()]
             heapq.heapify(self._heap)
+
+    def forget(self, bot_ids: Iterable[int]) -> None:
+        """Drop these bots and what is planned for them: another worker may have ticked them meanwhile."""
+        for bot_id in bot_ids:
+            if self._bots.pop(bot_id, None) is not None:
+                del self._next[bot_id]
 
     def next_due(self) -> datetime | None:
         """Return when the next bot is due, or None when there is none."""
@@ -80,11 +93,11 @@ class Schedule:
             if first is None or first > now:
                 break
             _, bot_id = heapq.heappop(self._heap)
-            bot = self._bots[bot_id]
-            # No earlier than what was planned: a grid time before that was ticked already.
-            due_at = max(first, latest_due(bot_id, bot.poll_seconds, now))
+            poll_seconds = self._bots[bot_id].poll_seconds
+            due_at = latest_due(bot_id, poll_seconds, now)
             ticks.append(DueTick(bot_id, due_at))
-            self._push(bot_id, due_at + timedelta(seconds=bot.poll_seconds))
+            self.lags_s.append((now - first).total_seconds())
+            self._push(bot_id, due_at + timedelta(seconds=poll_seconds))
         return ticks
 
     def put_back(self, ticks: Iterable[DueTick]) -> None:
@@ -102,10 +115,9 @@ class Schedule:
             heapq.heappop(self._heap)
 
 
-def _first_due(bot: ScheduledBot, now: datetime) -> datetime:
+def _first_plan(bot: ScheduledBot, now: datetime) -> datetime:
+    """Return when to tick a bot first: at once when its latest due time was not ticked, else at the next one."""
     latest = latest_due(bot.bot_id, bot.poll_seconds, now)
-    last = bot.last_due_at
-    # A last tick in the future was made before the clock was set back: go on by the clock.
-    if last is not None and latest <= last:
+    if bot.last_due_at is not None and latest <= bot.last_due_at:
         return latest + timedelta(seconds=bot.poll_seconds)
-    return latest
+    return now

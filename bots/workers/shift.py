@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections import deque
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -168,7 +167,6 @@ class Runner(Shift):
         self._batch_max = self._batch_size = batch_max
         self._renew, self._share, self._reload = Every(RENEW_EVERY_S), Every(SHARE_EVERY_S), Every(RELOAD_EVERY_S)
         self._ticks = 0
-        self._lags_ms: deque[float] = deque(maxlen=1000)
 
     @property
     def shards(self) -> list[int]:
@@ -191,19 +189,22 @@ class Runner(Shift):
 
     def shown(self) -> dict[str, Any]:
         """Return the ticks so far and how late the last thousand were, in milliseconds."""
-        lags_ms = sorted(self._lags_ms)
+        lags_ms = sorted(round(lag_s * 1000, 1) for lag_s in self._schedule.lags_s)
         lag = {"lag_ms_p99": lags_ms[int(len(lags_ms) * 0.99)], "lag_ms_max": lags_ms[-1]} if lags_ms else {}
         return super().shown() | {"bots": len(self._schedule), "ticks": self._ticks} | lag
 
     def _look_after_leases(self) -> None:
-        before = self.leases.names
+        before = self.leases.epochs
         if self._renew.due():
             lost = self.leases.renew()
             if lost:
                 log.warning("%s lost %s", self.heart.worker_id, ", ".join(sorted(lost)))
         if self._share.due():
             self._take_fair_share()
-        if self.leases.names != before:
+        now = self.leases.epochs
+        changed = {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+        if changed:
+            self._schedule.forget(bot for bot in self._schedule.bot_ids if shard_lease(shard_of(bot)) in changed)
             self._reload.now()
 
     def _take_fair_share(self) -> None:
@@ -239,7 +240,6 @@ class Runner(Shift):
             raise
         self._batch_size = min(self._batch_size * 2, self._batch_max)
         self._ticks += len(ticks)
-        self._lags_ms.extend(round((now - tick.due_at).total_seconds() * 1000, 1) for tick in ticks)
 
     def _give_up_lost(self, ticks: list[DueTick]) -> None:
         """Learn which leases are left; the bots under those are due again."""

@@ -1,0 +1,11 @@
+"""Settings of the worker processes that these tests start: the console's own, with short lives and a tick that only notes."""
+
+import os
+
+from tradingops.settings import *  # noqa: F403
+from tradingops.settings import Q_CLUSTER as Q_CLUSTER
+
+RUNNER_TICK = "tests.workers.ticks.record_tick"
+RUNNER_SCHEDULE = "tests.workers.ticks.load_schedule"
+SHIFT_LIFE_S = int(os.environ.get("TEST_SHIFT_LIFE_S", "300"))
+CHORE_MODULES = ["bots.workers.housekeeping"]
