@@ -5,7 +5,8 @@ is committed, and a process killed anywhere in between leaves nothing behind. Ev
 with the bot's row locked. A worker passes its lease's fence, whose check it has put before the commit of the same unit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -14,16 +15,17 @@ from django.utils import timezone
 from audit.log import OrderEventRecord, record
 from audit.models import OrderEvent
 from bots import ledger
+from bots.batch import BotBooks
 from bots.brokers.base import Execution, MarketView, OrderReport, RestingOrder
 from bots.brokers.paper import PaperBroker
 from bots.exposure import Market, gather
-from bots.models import Bot, Order, Position
+from bots.models import Order
 from bots.order_states import RESTING_STATES, OrderStatus, move
 from bots.workers.leases import Fence
 from safety.gate import evaluate
 from safety.intents import Decision, Denial, Level, OrderIntent, OrderType, Side
-from safety.kill_switch import read_state
-from safety.limits import load_limits
+from safety.kill_switch import StateBook, read_state
+from safety.limits import LimitBook
 
 EventType = OrderEvent.Event
 SEND_WITHIN = timedelta(seconds=5)
@@ -46,29 +48,43 @@ class Submission:
         return bool(self.denials)
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What binds every order of one transaction, read at its beginning: the trading states and the limits."""
+
+    states: StateBook
+    limits: LimitBook
+
+    @classmethod
+    def read(cls, bot_ids: Collection[int]) -> "Desk":
+        """Read the states and the limits of these bots as they stand now."""
+        return cls(StateBook.read(), LimitBook.read(bot_ids))
+
+
 def submit(
-    intent: OrderIntent, bot: Bot, position: Position, market: Market, *, fence: Fence | None = None
+    intent: OrderIntent, books: BotBooks, market: Market, desk: Desk, *, fence: Fence | None = None
 ) -> Submission:
     """Take one intent through the gate to its broker, and return what became of it.
 
     When this client order id was used before, the first order stands, untouched, and the attempt is denied and audited.
-    ``bot`` must be locked; ``position`` is the book that the intent belongs to. Raises LeaseLost for a shard that is not held.
+    ``books`` must be locked, and hold every order since the tick was due. Raises LeaseLost for a shard that is not held.
     """
-    standing = Order.objects.filter(client_order_id=intent.client_order_id).first()
+    standing = next((one for one in books.orders if one.client_order_id == intent.client_order_id), None)
     if standing is not None:
         return Submission(standing, (_record_repeat(intent),))
     order = _pending(intent, fence)
-    decision = _claim(order, intent, bot, position, market)
+    books.orders.append(order)
+    decision = _claim(order, intent, books, market, desk)
     if decision.permit is None:
         return _deny(order, decision.denials)
-    denial = _second_look(order, intent, position)
+    denial = _second_look(order, intent, books)
     if denial is not None:
         return _deny(order, (denial,))
     report = paper_broker(market).submit(intent, decision.permit, market.view)
-    return Submission(_settle(order, report, position, market.view))
+    return Submission(_settle(order, report, books, market.view))
 
 
-def match(order: Order, position: Position, market: Market) -> Order:
+def match(order: Order, books: BotBooks, market: Market) -> Order:
     """Try a resting paper order against what was traded since it was last tried, and return it as it then stands.
 
     ``market.view.traded`` must cover the time from ``order.matched_until`` to ``market.view.now``.
@@ -77,7 +93,7 @@ def match(order: Order, position: Position, market: Market) -> Order:
         raise ExecutorError(f"order {order.client_order_id} is {order.status}: only a resting order can match")
     resting = RestingOrder(_intent_of(order), order.remaining_quantity, order.fills.count())
     report = paper_broker(market).match(resting, market.view)
-    return _settle(order, report, position, market.view)
+    return _settle(order, report, books, market.view)
 
 
 def cancel(order: Order, market: Market, *, actor: str, reason: str) -> Order:
@@ -121,20 +137,20 @@ def _pending(intent: OrderIntent, fence: Fence | None) -> Order:
     )
 
 
-def _claim(order: Order, intent: OrderIntent, bot: Bot, position: Position, market: Market) -> Decision:
+def _claim(order: Order, intent: OrderIntent, books: BotBooks, market: Market, desk: Desk) -> Decision:
     """Step 1: the intent row, and the gate's decision on figures that were read under the bot's lock."""
-    quote = market.view.quote
+    now, quote = market.view.now, market.view.quote
     _event(
         order,
         EventType.INTENT,
         reason=intent.reason,
         details={"leg": intent.leg, "bid": quote.bid, "ask": quote.ask, "quote_source": quote.source},
     )
-    now = market.view.now
-    exposure = gather(bot, position, intent, market, now=now)
-    order.is_entry = intent.side == Side.BUY
-    limits = load_limits(bot.pk, is_live=intent.is_live)
-    decision = evaluate(intent, exposure, limits, read_state(intent.venue, intent.bot_id), now=now)
+    # The order itself is pending: what it would reserve must not count against it.
+    others = replace(books, orders=books.orders[:-1])
+    exposure = gather(others, intent, market, now=now)
+    limits = desk.limits.for_bot(books.bot.pk, is_live=intent.is_live)
+    decision = evaluate(intent, exposure, limits, desk.states.reading(intent.venue, intent.bot_id), now=now)
     if decision.permit is not None:
         order.status = move(order.status, OrderStatus.SUBMITTING)
         order.submitting_at = now
@@ -142,10 +158,10 @@ def _claim(order: Order, intent: OrderIntent, bot: Bot, position: Position, mark
     return decision
 
 
-def _second_look(order: Order, intent: OrderIntent, position: Position) -> Denial | None:
+def _second_look(order: Order, intent: OrderIntent, books: BotBooks) -> Denial | None:
     """Steps 2 and 3 before the send: the state once more, and the age of the claim. The lease is checked at the commit."""
     state = read_state(intent.venue, intent.bot_id)
-    is_exit = intent.side == Side.SELL and intent.quantity <= position.quantity
+    is_exit = intent.side == Side.SELL and intent.quantity <= books.position.quantity
     if state.level == Level.HALTED or (state.level == Level.REDUCING and not is_exit):
         why = "; ".join(state.reasons)
         return Denial("KILL_SWITCH", f"Trading was stopped while the order was prepared: {why}.", "active", state.level)
@@ -162,7 +178,7 @@ def _deny(order: Order, denials: tuple[Denial, ...]) -> Submission:
     return Submission(order, denials)
 
 
-def _settle(order: Order, report: OrderReport, position: Position, view: MarketView) -> Order:
+def _settle(order: Order, report: OrderReport, books: BotBooks, view: MarketView) -> Order:
     """Step 4: what the broker said, to the order, the ledger and the audit, in one transaction."""
     order.venue_order_id = report.venue_order_id or order.venue_order_id
     order.matched_until = view.now
@@ -171,11 +187,7 @@ def _settle(order: Order, report: OrderReport, position: Position, view: MarketV
         order.save(update_fields=["matched_until"])
         return order
     order.status = move(order.status, report.status)
-    if order.pk is None:
-        # Fills point at the order's row, so it has to be there before them.
-        order.save()
-    fresh = ledger.record_executions(order, report.executions, position, view.rules)
-    order.save()
+    fresh = ledger.record_executions(order, report.executions, books, view.rules)
     for execution in fresh:
         _fill_event(order, execution)
     if not fresh:

@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db.models import Q
-
+from bots.batch import RECENT, BotBooks
 from bots.brokers.base import FeeSchedule, MarketView
-from bots.models import Bot, BotStatus, Order, Position
-from bots.order_states import OPEN_STATES
+from bots.models import Bot, BotStatus, Order
 from safety.intents import Exposure, OrderIntent, Side
 
-RATE_WINDOW = timedelta(minutes=1)
 DUPLICATE_WINDOW = timedelta(seconds=10)
 
 
@@ -25,27 +22,22 @@ class Market:
     quote_age_max_s: Decimal
 
 
-def gather(bot: Bot, position: Position, intent: OrderIntent, market: Market, *, now: datetime) -> Exposure:
+def gather(books: BotBooks, intent: OrderIntent, market: Market, *, now: datetime) -> Exposure:
     """Return the exposure that the gate judges ``intent`` by. The bot's row must be locked by the caller.
 
     A built-in paper bot is an account of its own, so its account's counts are its own.
     """
-    since = now - RATE_WINDOW
-    recent = list(
-        Order.objects.filter(bot=bot, is_live=intent.is_live).filter(
-            Q(status__in=OPEN_STATES) | Q(created_at__gte=since) | Q(cancel_requested_at__gte=since)
-        )
-    )
-    open_orders = [order for order in recent if order.status in OPEN_STATES]
-    sent = _sent_since(recent, since)
+    bot, position, open_orders = books.bot, books.position, books.open_orders
+    reserved = _reserved(open_orders, market)
+    sent = _sent_since(books.orders, now - RECENT)
     return Exposure(
         quote=market.view.quote,
         rules=market.view.rules,
         quote_age_max_s=market.quote_age_max_s,
         allowed_symbols=frozenset({(bot.venue, bot.symbol)}),
         capital_usd=bot.capital_usd,
-        bot_committed_usd=position.cost + _reserved(open_orders, market),
-        cash_free_usd=bot.paper_equity_usd + position.cash_flow - _reserved(open_orders, market),
+        bot_committed_usd=position.cost + reserved,
+        cash_free_usd=bot.paper_equity_usd + position.cash_flow - reserved,
         fee_rate=market.fees.taker,
         position_quantity=position.quantity,
         pending_exit_quantity=sum(
@@ -55,7 +47,7 @@ def gather(bot: Bot, position: Position, intent: OrderIntent, market: Market, *,
         open_orders_account=len(open_orders),
         sent_last_minute_bot=sent,
         sent_last_minute_account=sent,
-        is_duplicate=_is_duplicate(recent, intent, now),
+        is_duplicate=_is_duplicate(books.orders, intent, now),
         entries_held=held_reason(bot),
     )
 

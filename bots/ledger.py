@@ -7,37 +7,45 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal, localcontext
 
-from bots.books import EXACT, Book, apply_fill
+from bots.batch import BotBooks
+from bots.books import COST_STEP, EXACT, Book, apply_fill
 from bots.brokers.base import Execution
-from bots.models import Bot, Deal, Fill, Order, Position
+from bots.models import Deal, Fill, Order, Position
 from safety.intents import InstrumentRules, Side
 
 
-def position_of(bot: Bot, *, is_live: bool) -> Position:
-    """Return the bot's position in one book, made empty when it has none yet."""
-    position, _ = Position.objects.get_or_create(bot=bot, is_live=is_live)
-    return position
-
-
 def record_executions(
-    order: Order, executions: Sequence[Execution], position: Position, rules: InstrumentRules
+    order: Order, executions: Sequence[Execution], books: BotBooks, rules: InstrumentRules
 ) -> list[Execution]:
-    """Write the executions that are new to fills, position and deal, and return them.
+    """Write the executions that are new to order, fills, position and deal, and return them.
 
-    A trade id counts once, in whatever order and however often it is reported. ``order`` and ``position`` are changed and the
-    position is saved; saving the order is the caller's. Raises BookError when more would be sold than is held.
+    A trade id counts once, in whatever order and however often it is reported. The order is saved in any case. The bot must be
+    locked. Raises BookError when more would be sold than is held; nothing may be committed then.
     """
     known = set(order.fills.values_list("trade_id", flat=True)) if order.filled_quantity else set()
-    fresh = [execution for execution in executions if execution.trade_id not in known]
-    if not fresh:
-        return []
-    Fill.objects.bulk_create([_fill(order, execution) for execution in fresh])
-    deal = _open_deal(order, position)
+    fresh = list({one.trade_id: one for one in executions if one.trade_id not in known}.values())
+    if fresh and books.deal is None and order.side == Side.BUY:
+        books.deal = Deal(bot_id=books.bot.pk, is_live=order.is_live, symbol=order.symbol, opened_at=fresh[0].filled_at)
     for execution in fresh:
-        _apply(order, execution, position, deal)
-    _save_deal(deal, position, rules, fresh[-1])
-    position.save()
+        _apply(order, execution, books.position, books.deal)
+    order.save()
+    if fresh:
+        Fill.objects.bulk_create([_fill(order, execution) for execution in fresh])
+        books.position.save()
+        _save_deal(books, rules, fresh[-1])
     return fresh
+
+
+def book_of(position: Position) -> Book:
+    """Return the position's figures as a plain value."""
+    return Book(position.quantity, position.cost, position.realised_pnl, position.fees, position.cash_flow)
+
+
+def is_dust(quantity: Decimal, price: Decimal, rules: InstrumentRules) -> bool:
+    """Return whether ``quantity`` is too small for the venue to sell."""
+    if quantity < max(rules.quantity_min, rules.lot_size):
+        return True
+    return quantity * price < rules.notional_min
 
 
 def _fill(order: Order, execution: Execution) -> Fill:
@@ -73,23 +81,8 @@ def _apply(order: Order, execution: Execution, position: Position, deal: Deal | 
         position.last_exit_at = execution.filled_at
 
 
-def book_of(position: Position) -> Book:
-    """Return the position's figures as a plain value."""
-    return Book(position.quantity, position.cost, position.realised_pnl, position.fees, position.cash_flow)
-
-
-def _open_deal(order: Order, position: Position) -> Deal | None:
-    """Return the open deal, a new one when this is a first entry, or None for a sale of what belongs to no deal."""
-    deal = Deal.objects.filter(bot=position.bot_id, is_live=position.is_live, closed_at__isnull=True).first()
-    if deal is None and order.side == Side.BUY:
-        deal = Deal(bot_id=position.bot_id, is_live=position.is_live, symbol=order.symbol)
-    return deal
-
-
 def _add_to_deal(deal: Deal, order: Order, execution: Execution, notional: Decimal) -> None:
     deal.fees += execution.fee
-    if deal.opened_at is None:
-        deal.opened_at = execution.filled_at
     if order.side == Side.BUY:
         if not order.filled_quantity:
             deal.legs += 1
@@ -100,12 +93,14 @@ def _add_to_deal(deal: Deal, order: Order, execution: Execution, notional: Decim
         deal.sold_notional += notional
 
 
-def _save_deal(deal: Deal | None, position: Position, rules: InstrumentRules, last: Execution) -> None:
+def _save_deal(books: BotBooks, rules: InstrumentRules, last: Execution) -> None:
     """Save the deal, closed when nothing is left that could be sold: dust holds no deal open."""
+    deal = books.deal
     if deal is None:
         return
-    if deal.sold_quantity and is_dust(position.quantity, last.price, rules):
+    if deal.sold_quantity and is_dust(books.position.quantity, last.price, rules):
         _close(deal, last.filled_at)
+        books.deal = None
     deal.save()
 
 
@@ -115,12 +110,5 @@ def _close(deal: Deal, closed_at: datetime) -> None:
         # The dust that stays in the position keeps its cost there; the deal counts what it traded.
         share = deal.bought_notional
         if deal.sold_quantity < deal.bought_quantity:
-            share = (deal.bought_notional * deal.sold_quantity / deal.bought_quantity).quantize(Decimal("1e-18"))
+            share = (deal.bought_notional * deal.sold_quantity / deal.bought_quantity).quantize(COST_STEP)
         deal.pnl = deal.sold_notional - share - deal.fees
-
-
-def is_dust(quantity: Decimal, price: Decimal, rules: InstrumentRules) -> bool:
-    """Return whether ``quantity`` is too small for the venue to sell."""
-    if quantity < max(rules.quantity_min, rules.lot_size):
-        return True
-    return quantity * price < rules.notional_min

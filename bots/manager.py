@@ -13,6 +13,7 @@ from audit.decimals import decimal_text
 from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, joined_unit, record
 from bots import executor, ledger
+from bots.batch import BotBooks, locked_books
 from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.market_data.feeds import feed_for
@@ -108,7 +109,7 @@ def stop(bot_id: int, *, actor: str, reason: str = "") -> Bot:
     """Stop a bot: resting orders are cancelled; a position is kept and nobody manages it until the bot is started."""
     with locked(bot_id) as bot:
         _refuse_archived(bot)
-        _cancel_resting(bot, actor, "the bot was stopped")
+        _cancel_resting(locked_books(bot, timezone.now()), actor, "the bot was stopped")
         _set_status(bot, BotStatus.STOPPED, reason, actor)
         _save(bot)
     return bot
@@ -118,7 +119,7 @@ def archive(bot_id: int, *, actor: str) -> Bot:
     """Retire a bot for good; its history stays. Raises BotActionError while it holds a position."""
     with locked(bot_id) as bot:
         _refuse_archived(bot)
-        _cancel_resting(bot, actor, "the bot was archived")
+        _cancel_resting(locked_books(bot, timezone.now()), actor, "the bot was archived")
         for position in Position.objects.filter(bot=bot):
             if position.quantity and not _is_dust(bot, position):
                 raise BotActionError(
@@ -136,15 +137,15 @@ def close_position(bot_id: int, *, actor: str) -> executor.Submission:
     Raises BotActionError when there is nothing to sell or no market to sell in.
     """
     with locked(bot_id) as bot:
-        _cancel_resting(bot, actor, "the position is being closed")
         market = _market(bot)
-        position = ledger.position_of(bot, is_live=bot.is_live)
+        books = locked_books(bot, market.view.now)
+        _cancel_resting(books, actor, "the position is being closed")
         lot = market.view.rules.lot_size
-        quantity = (position.quantity / lot).to_integral_value(rounding=ROUND_DOWN) * lot
+        quantity = (books.position.quantity / lot).to_integral_value(rounding=ROUND_DOWN) * lot
         if ledger.is_dust(quantity, market.view.quote.bid, market.view.rules):
             raise BotActionError("There is nothing to close: the bot holds nothing that the venue would sell.")
         intent = _close_intent(bot, quantity, actor, market.view.now)
-        submission = executor.submit(intent, bot, position, market)
+        submission = executor.submit(intent, books, market, executor.Desk.read([bot.pk]))
         if bot.status == BotStatus.RUNNING:
             _set_status(bot, BotStatus.PAUSED, "position closed by hand: start the bot to let it trade on", actor)
             _save(bot)
@@ -235,11 +236,11 @@ def _market(bot: Bot) -> Market:
         raise BotActionError(f"There is no market to trade in now: {error}") from error
 
 
-def _cancel_resting(bot: Bot, actor: str, reason: str) -> None:
-    resting = list(Order.objects.select_for_update().filter(bot=bot, status__in=RESTING_STATES).order_by("pk"))
+def _cancel_resting(books: BotBooks, actor: str, reason: str) -> None:
+    resting = [order for order in books.open_orders if order.status in RESTING_STATES]
     if not resting:
         return
-    market = _market(bot)
+    market = _market(books.bot)
     for order in resting:
         executor.cancel(order, market, actor=actor, reason=reason)
 

@@ -5,16 +5,25 @@ import hashlib
 import secrets
 from datetime import UTC, datetime
 
+from django.db import connection
+
 from safety.models import Setting
 
 LENGTH_MAX = 18
 INSTALLATION_KEY = "installation_id"
+# It never changes for a database, so it is read once by each process.
+_known: dict[str, str] = {}
 
 
 def installation_id() -> str:
-    """Return this installation's random id, drawn at its first use. It keeps two installations' ids apart."""
-    row, _ = Setting.objects.get_or_create(key=INSTALLATION_KEY, defaults={"value": secrets.token_hex(16)})
-    return row.value
+    """Return this installation's random id, drawn when its database was made. It keeps two installations' ids apart.
+
+    Raises Setting.DoesNotExist when it is gone: with a new one a repeated tick would order twice.
+    """
+    database = str(connection.settings_dict["NAME"])
+    if database not in _known:
+        _known[database] = Setting.objects.get(key=INSTALLATION_KEY).value
+    return _known[database]
 
 
 def tick_order_id(installation: str, bot_id: int, due_at: datetime, leg: str) -> str:

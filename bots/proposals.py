@@ -1,7 +1,7 @@
 """From books and market to proposals: what the strategy sees, what it may do now, and why the rest has to wait."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -37,13 +37,6 @@ class Block:
     def as_dict(self) -> dict[str, str]:
         """Return code and message as plain text."""
         return {"code": self.code, "message": self.message}
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a bot would like to do, before it is locked and asked again."""
-
-    proposals: Sequence[Proposal | CancelProposal] = field(default_factory=tuple)
 
 
 def propose(books: BotBooks, market: Market, moment: Moment) -> list[Proposal | CancelProposal]:

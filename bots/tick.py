@@ -1,25 +1,26 @@
 """A tick: what the bots that are due see, what their strategies propose, and what becomes of it.
 
 Bots of one batch share the markets and the queries. They are first looked at without any lock; only those that want to act
-are locked, read again and judged again, each in a savepoint of its own. A bot that fails is paused and touches no other.
+are locked, read again and judged again, and then act, each in a savepoint of its own. A bot that fails is paused and touches no other.
 """
 
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 from django.db import DatabaseError, DataError, IntegrityError
 
 from audit.log import Unit, unit
 from bots import executor, manager
-from bots.batch import Batch, BotBooks
+from bots.batch import RECENT, TICKING, BotBooks, load_books
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
-from bots.models import Bot, BotStatus, BotTick, Deal
+from bots.models import Bot, BotTick, Deal
 from bots.order_ids import installation_id, tick_order_id
 from bots.order_states import RESTING_STATES
-from bots.proposals import Block, Wanted, filtered, propose, wants_match
+from bots.proposals import Block, filtered, propose, wants_match
 from bots.strategies.base import CancelProposal, Proposal
 from bots.workers.leases import Fence, LeaseLost
 from bots.workers.schedule import DueTick, ScheduledBot
@@ -27,7 +28,6 @@ from safety.intents import OrderIntent
 from safety.kill_switch import StateBook
 
 log = logging.getLogger(__name__)
-TICKING = (BotStatus.RUNNING, BotStatus.PAUSED)
 
 
 @dataclass(slots=True)
@@ -37,9 +37,9 @@ class Outcome:
     due: DueTick
     note: str = ""
     blocks: list[Block] = field(default_factory=list)
-    wanted: Wanted | None = None
+    acts: bool = False
     error: Exception | None = None
-    peaked_deal: Deal | None = None
+    peak: tuple[int, Decimal] | None = None
 
 
 def load_schedule(shards: Collection[int], shard_count: int) -> list[ScheduledBot]:
@@ -51,22 +51,22 @@ def load_schedule(shards: Collection[int], shard_count: int) -> list[ScheduledBo
 def tick_batch(ticks: Sequence[DueTick], fence: Fence, now: datetime) -> None:
     """Tick these bots. All that is written commits at once, and only while the fence's leases are held (LeaseLost)."""
     moment = Moment(now)
-    batch = Batch.load([tick.bot_id for tick in ticks])
     states = StateBook.read()
-    outcomes = [_look(batch.books[tick.bot_id], tick, moment, states) for tick in ticks if tick.bot_id in batch.books]
+    # A repeat of a tick has to see what its first run ordered, and that was not before the tick was due.
+    since = min(now - RECENT, *(tick.due_at for tick in ticks))
+    books = load_books([tick.bot_id for tick in ticks], since)
+    outcomes = [_look(books[tick.bot_id], tick, moment, states) for tick in ticks if tick.bot_id in books]
     with unit() as audit_unit:
         audit_unit.before_commit(fence.check)
-        # By id, so that two transactions never wait for each other's bots.
-        for outcome in sorted(outcomes, key=lambda one: one.due.bot_id):
-            if outcome.wanted is not None:
-                _act_guarded(audit_unit, outcome, moment, states, fence)
+        _act_all(audit_unit, [one for one in outcomes if one.acts], moment, since, fence)
+        for outcome in outcomes:
             if outcome.error is not None:
                 _pause(audit_unit, outcome, now)
         _save(outcomes, now)
 
 
 def _look(books: BotBooks, due: DueTick, moment: Moment, states: StateBook) -> Outcome:
-    """Judge one bot without locks. An outcome with ``wanted`` asks to be judged again under the lock."""
+    """Judge one bot without locks. An outcome that ``acts`` is judged again under the lock."""
     outcome = Outcome(due)
     try:
         _judge(outcome, books, moment, states)
@@ -81,58 +81,63 @@ def _look(books: BotBooks, due: DueTick, moment: Moment, states: StateBook) -> O
 
 
 def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook) -> None:
-    market = moment.market(books.bot.venue, books.bot.symbol)
-    proposals = propose(books, market, moment)
-    state = states.reading(books.bot.venue, books.bot.pk)
-    kept, outcome.blocks = filtered(proposals, books, state, moment.now)
-    resting = [order for order in books.open_orders if wants_match(order, books, moment)]
-    outcome.wanted = Wanted(kept) if kept or resting else None
-    outcome.note = "acting" if outcome.wanted else "watching"
-    deal = books.deal
-    if deal is not None and (deal.peak_price is None or market.view.quote.bid > deal.peak_price):
-        deal.peak_price = market.view.quote.bid
-        outcome.peaked_deal = deal
-
-
-def _act_guarded(unit_: Unit, outcome: Outcome, moment: Moment, states: StateBook, fence: Fence) -> None:
-    try:
-        with unit_.savepoint():
-            _act(outcome, moment, states, fence)
-    except (IntegrityError, DataError) as error:
-        # The database refused this bot's rows: its savepoint is rolled back, the others go on.
-        outcome.error = error
-    except (DatabaseError, LeaseLost):
-        raise
-    except Exception as error:
-        # As in _look: one bot's fault stays with it. Its savepoint is rolled back whole.
-        log.exception("bot %s: its tick failed", outcome.due.bot_id)
-        outcome.error = error
-
-
-def _act(outcome: Outcome, moment: Moment, states: StateBook, fence: Fence) -> None:
-    """Lock the bot, read it again, let resting orders meet the market, judge again, and do what is proposed then."""
-    books = BotBooks.locked(outcome.due.bot_id)
-    if books is None:
+    if books.bot.status not in TICKING:
         outcome.note = "no longer running"
         return
+    market = moment.market(books.bot.venue, books.bot.symbol)
+    state = states.reading(books.bot.venue, books.bot.pk)
+    kept, outcome.blocks = filtered(propose(books, market, moment), books, state, moment.now)
+    outcome.acts = bool(kept) or any(wants_match(order, books, moment) for order in books.open_orders)
+    outcome.note = "watching"
+    deal = books.deal
+    if deal is not None and (deal.peak_price is None or market.view.quote.bid > deal.peak_price):
+        outcome.peak = (deal.pk, market.view.quote.bid)
+
+
+def _act_all(unit_: Unit, acting: Sequence[Outcome], moment: Moment, since: datetime, fence: Fence) -> None:
+    """Lock the bots that act, all in one go and by id, read them again, and let each act in a savepoint of its own."""
+    if not acting:
+        return
+    bot_ids = [outcome.due.bot_id for outcome in acting]
+    books = load_books(bot_ids, since, lock=True)
+    desk = executor.Desk.read(bot_ids)
+    for outcome in acting:
+        if outcome.due.bot_id not in books or books[outcome.due.bot_id].bot.status not in TICKING:
+            outcome.note = "no longer running"
+            continue
+        try:
+            with unit_.savepoint():
+                _act(outcome, books[outcome.due.bot_id], moment, desk, fence)
+        except (IntegrityError, DataError) as error:
+            # The database refused this bot's rows: its savepoint is rolled back, the others go on.
+            outcome.error = error
+        except (DatabaseError, LeaseLost):
+            raise
+        except Exception as error:
+            # As in _look: one bot's fault stays with it. Its savepoint is rolled back whole.
+            log.exception("bot %s: its tick failed", outcome.due.bot_id)
+            outcome.error = error
+
+
+def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk, fence: Fence) -> None:
+    """Let resting orders meet the market, judge again on what is locked now, and do what is proposed then."""
     bot = books.bot
-    for order in list(books.open_orders):
+    for order in books.open_orders:
         if order.status in RESTING_STATES and order.matched_until is not None:
-            executor.match(order, books.position, moment.market_since(bot.venue, bot.symbol, order.matched_until))
-    books.reload_after_fills()
-    market = moment.market(bot.venue, bot.symbol)
-    kept, outcome.blocks = filtered(
-        propose(books, market, moment), books, states.reading(bot.venue, bot.pk), moment.now
-    )
+            executor.match(order, books, moment.market_since(bot.venue, bot.symbol, order.matched_until))
+    proposals = propose(books, moment.market(bot.venue, bot.symbol), moment)
+    kept, outcome.blocks = filtered(proposals, books, desk.states.reading(bot.venue, bot.pk), moment.now)
     for proposal in kept:
         if isinstance(proposal, CancelProposal):
             _cancel(proposal, books, moment)
         else:
-            _submit(proposal, books, outcome, moment, fence)
+            _submit(proposal, books, outcome, moment, desk, fence)
     outcome.note = "; ".join(proposal.reason for proposal in kept)[:300] or "watching"
 
 
-def _submit(proposal: Proposal, books: BotBooks, outcome: Outcome, moment: Moment, fence: Fence) -> None:
+def _submit(
+    proposal: Proposal, books: BotBooks, outcome: Outcome, moment: Moment, desk: executor.Desk, fence: Fence
+) -> None:
     bot = books.bot
     intent = OrderIntent(
         client_order_id=tick_order_id(installation_id(), bot.pk, outcome.due.due_at, proposal.leg),
@@ -150,7 +155,7 @@ def _submit(proposal: Proposal, books: BotBooks, outcome: Outcome, moment: Momen
         reason=proposal.reason,
         actor=f"bot:{bot.pk}",
     )
-    submission = executor.submit(intent, bot, books.position, moment.market(bot.venue, bot.symbol), fence=fence)
+    submission = executor.submit(intent, books, moment.market(bot.venue, bot.symbol), desk, fence=fence)
     if submission.is_denied:
         outcome.blocks.extend(Block(denial.code, denial.message) for denial in submission.denials)
         books.hold_off(proposal, moment.now)
@@ -191,6 +196,5 @@ def _save(outcomes: Sequence[Outcome], now: datetime) -> None:
         unique_fields=["bot"],
         update_fields=["due_at", "ticked_at", "note", "blocked_by"],
     )
-    peaked = [one.peaked_deal for one in outcomes if one.peaked_deal is not None]
-    for deal in peaked:
-        Deal.objects.filter(pk=deal.pk, closed_at__isnull=True).update(peak_price=deal.peak_price)
+    for deal_id, peak_price in (one.peak for one in outcomes if one.peak is not None):
+        Deal.objects.filter(pk=deal_id, closed_at__isnull=True).update(peak_price=peak_price)

@@ -1,5 +1,6 @@
 """Which limits hold for an order: the defaults, the global row and the bot's row, the strictest of what is set."""
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 
@@ -20,13 +21,24 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def load_limits(bot_id: int, *, is_live: bool) -> LimitSet:
-    """Return the limits for one bot's orders.
+class LimitBook:
+    """The limits of some bots as they stood at one moment. Read anew for each transaction, never kept."""
 
-    The global row replaces a default where it is set; of the global figure and the bot's own the stricter holds.
-    """
-    rows = {row.scope: row for row in RiskLimits.objects.filter(scope__in=["global", f"bot:{bot_id}"])}
-    return merge(rows.get("global"), rows.get(f"bot:{bot_id}"), is_live=is_live)
+    def __init__(self, rows: dict[str, RiskLimits]) -> None:
+        self._rows = rows
+
+    @classmethod
+    def read(cls, bot_ids: Collection[int]) -> "LimitBook":
+        """Read the global limits and those of these bots."""
+        scopes = ["global", *(f"bot:{bot_id}" for bot_id in bot_ids)]
+        return cls({row.scope: row for row in RiskLimits.objects.filter(scope__in=scopes)})
+
+    def for_bot(self, bot_id: int, *, is_live: bool) -> LimitSet:
+        """Return the limits for one bot's orders.
+
+        The global row replaces a default where it is set; of the global figure and the bot's own the stricter holds.
+        """
+        return merge(self._rows.get("global"), self._rows.get(f"bot:{bot_id}"), is_live=is_live)
 
 
 def merge(global_row: RiskLimits | None, bot_row: RiskLimits | None, *, is_live: bool) -> LimitSet:
