@@ -5,7 +5,7 @@ SQLite keeps 15 significant digits in a NUMERIC column, so exact decimals live i
 
 import json
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -15,14 +15,19 @@ from django.db.models.lookups import GreaterThan, GreaterThanOrEqual, LessThan, 
 
 from audit.decimals import decimal_text, storable
 
+_ST = TypeVar("_ST", contravariant=True)
+_GT = TypeVar("_GT", covariant=True)
 
-class ExactDecimalField(models.Field[Any, Any]):
+
+class ExactDecimalField(models.Field[_ST, _GT]):
     """A decimal of up to 38 significant digits, 28 of them after the point; floats are refused.
 
     ``numeric`` on PostgreSQL, canonical text on SQLite. Never aggregate it in SQL on SQLite: sum in Python.
     """
 
     description = "Exact decimal"
+    _pyi_private_set_type: Decimal | str | int
+    _pyi_private_get_type: Decimal
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str:
         return "numeric" if connection.vendor == "postgresql" else "text"
@@ -58,10 +63,10 @@ class ExactDecimalField(models.Field[Any, Any]):
         return Decimal(decimal_text(value if isinstance(value, Decimal) else Decimal(str(value))))
 
     def value_to_string(self, obj: models.Model) -> str:
-        value = self.value_from_object(obj)
+        value: Any = self.value_from_object(obj)
         return "" if value is None else decimal_text(value)
 
-    def formfield(self, **kwargs: Any) -> Any:  # type: ignore[override]
+    def formfield(self, **kwargs: Any) -> Any:
         return super().formfield(**{"form_class": forms.DecimalField, **kwargs})
 
 
@@ -90,6 +95,8 @@ class CanonicalJSONField(models.TextField[Any, Any]):
     """
 
     description = "Canonical JSON"
+    _pyi_private_set_type: Any
+    _pyi_private_get_type: Any
 
     def get_prep_value(self, value: Any) -> Any:
         return value if value is None or isinstance(value, str) else canonical_json(value)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from bots import equity
 from bots.market_data.base import MarketDataError
-from bots.market_data.candles import store_closed
+from bots.market_data.candle_store import store_closed
 from bots.markets import Moment
 from bots.models import Bot, BotStatus
 from bots.workers.chores import chore

@@ -13,7 +13,7 @@ from decimal import Decimal
 from django.utils import timezone
 
 from audit.log import OrderEventRecord, record
-from audit.models import OrderEvent
+from audit.models import EventKind
 from bots import ledger
 from bots.batch import BotBooks
 from bots.brokers.base import Execution, MarketView, OrderReport, RestingOrder
@@ -27,7 +27,6 @@ from safety.intents import Decision, Denial, Level, OrderIntent, OrderType, Side
 from safety.kill_switch import StateBook, read_state
 from safety.limits import LimitBook
 
-EventType = OrderEvent.Event
 SEND_WITHIN = timedelta(seconds=5)
 
 
@@ -101,12 +100,12 @@ def cancel(order: Order, market: Market, *, actor: str, reason: str) -> Order:
     if order.status not in RESTING_STATES:
         raise ExecutorError(f"order {order.client_order_id} is {order.status}: there is nothing to cancel")
     order.cancel_requested_at = market.view.now
-    _event(order, EventType.CANCEL_REQUESTED, reason=reason, actor=actor)
+    _event(order, EventKind.CANCEL_REQUESTED, reason=reason, actor=actor)
     report = paper_broker(market).cancel(_intent_of(order))
     order.status = move(order.status, report.status)
     order.updated_at = market.view.now
     order.save()
-    _event(order, EventType.CANCELED, reason=reason, actor=actor)
+    _event(order, EventKind.CANCELED, reason=reason, actor=actor)
     return order
 
 
@@ -142,7 +141,7 @@ def _claim(order: Order, intent: OrderIntent, books: BotBooks, market: Market, d
     now, quote = market.view.now, market.view.quote
     _event(
         order,
-        EventType.INTENT,
+        EventKind.INTENT,
         reason=intent.reason,
         details={"leg": intent.leg, "bid": quote.bid, "ask": quote.ask, "quote_source": quote.source},
     )
@@ -154,7 +153,7 @@ def _claim(order: Order, intent: OrderIntent, books: BotBooks, market: Market, d
     if decision.permit is not None:
         order.status = move(order.status, OrderStatus.SUBMITTING)
         order.submitting_at = now
-        _event(order, EventType.SUBMITTING)
+        _event(order, EventKind.SUBMITTING)
     return decision
 
 
@@ -174,7 +173,7 @@ def _deny(order: Order, denials: tuple[Denial, ...]) -> Submission:
     order.status = move(order.status, OrderStatus.DENIED)
     order.save()
     codes = ", ".join(denial.code for denial in denials)
-    _event(order, EventType.DENIED, reason=codes, details={"reasons": [denial.as_dict() for denial in denials]})
+    _event(order, EventKind.DENIED, reason=codes, details={"reasons": [denial.as_dict() for denial in denials]})
     return Submission(order, denials)
 
 
@@ -191,7 +190,7 @@ def _settle(order: Order, report: OrderReport, books: BotBooks, view: MarketView
     for execution in fresh:
         _fill_event(order, execution)
     if not fresh:
-        _event(order, EventType(order.status), reason=report.reason)
+        _event(order, EventKind(order.status), reason=report.reason)
     return order
 
 
@@ -199,7 +198,7 @@ def _fill_event(order: Order, execution: Execution) -> None:
     done = order.status == OrderStatus.FILLED
     _event(
         order,
-        EventType.FILLED if done else EventType.PARTIALLY_FILLED,
+        EventKind.FILLED if done else EventKind.PARTIALLY_FILLED,
         price=execution.price,
         amount=execution.quantity,
         details={"trade_id": execution.trade_id, "fee": execution.fee, "is_maker": execution.is_maker},
@@ -219,7 +218,7 @@ def _record_repeat(intent: OrderIntent) -> Denial:
             ord_type=intent.type,
             price=intent.limit_price,
             amount=intent.quantity,
-            event=EventType.DENIED,
+            event=EventKind.DENIED,
             status=OrderStatus.DENIED,
             reason=denial.code,
             is_live=intent.is_live,
@@ -232,7 +231,7 @@ def _record_repeat(intent: OrderIntent) -> Denial:
 
 def _event(
     order: Order,
-    event: EventType,
+    event: EventKind,
     *,
     reason: str = "",
     actor: str | None = None,

@@ -112,10 +112,10 @@ def wants_match(order: Order, books: BotBooks, moment: Moment) -> bool:
 def _position_view(books: BotBooks, market: Market) -> PositionView:
     """Return the position as a strategy sees it: what is too small to sell is left out."""
     position = books.position
-    times = {"last_entry_at": position.last_entry_at, "last_exit_at": position.last_exit_at}
+    last_entry_at, last_exit_at = position.last_entry_at, position.last_exit_at
     if ledger.is_dust(position.quantity, market.view.quote.bid, market.view.rules):
-        return PositionView(**times)
-    return PositionView(quantity=position.quantity, cost=position.cost, **times)
+        return PositionView(last_entry_at=last_entry_at, last_exit_at=last_exit_at)
+    return PositionView(position.quantity, position.cost, last_entry_at, last_exit_at)
 
 
 def _deal_view(books: BotBooks) -> DealView | None:

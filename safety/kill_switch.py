@@ -138,8 +138,8 @@ def release(reason: str, *, actor: str, scope: str = GLOBAL) -> list[Latch]:
         if scope == GLOBAL:
             Setting.objects.update_or_create(key=KILL_SETTING, defaults={"value": "0"})
         held = _row_latches()
-        names = dict.fromkeys([GLOBAL, KILL_SETTING, scope])
-        return [held[name] for name in names if name in held and held[name].level.rank]
+        scopes = dict.fromkeys([GLOBAL, KILL_SETTING, scope])
+        return [held[name] for name in scopes if name in held and held[name].level.rank]
 
 
 def _locked(scope: str) -> TradingState:
