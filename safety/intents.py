@@ -98,8 +98,8 @@ class Exposure:
     """What the gate must know of a bot and its account at the moment an intent is claimed.
 
     None means *not known*, and every control that needs the figure then denies. Money is in USD, quantities in base units.
-    ``bot_committed_usd`` is the position's cost with the notional of resting and unsent entries; ``age_limit_s`` is how
-    old a quote may be; ``quote_notional_usd_recent`` are notionals of the bot's last filled orders, newest first.
+    ``bot_committed_usd`` is the position's cost with the notional of resting and unsent entries; ``quote_age_max_s`` is how
+    old a quote may be. ``entries_held`` is why entries wait, or an empty text.
     """
 
     quote: Quote | None = None
@@ -148,6 +148,7 @@ class Permit:
     limit_price: Decimal | None
     is_live: bool
     issued_at: datetime
+    reduce_only: bool = False
 
     def covers(self, order: "OrderIntent") -> bool:
         """Return whether this permit was given for exactly this order."""
@@ -163,6 +164,7 @@ class Permit:
                 "quantity",
                 "limit_price",
                 "is_live",
+                "reduce_only",
             )
         )
 

@@ -16,6 +16,9 @@ from safety.intents import (
     Side,
 )
 
+# What comes from further in the future than this was stamped by a wrong clock, and then its age says nothing.
+CLOCK_SKEW_S_MAX = Decimal(2)
+
 
 @dataclass(frozen=True, slots=True)
 class StateReading:
@@ -37,11 +40,14 @@ class Situation:
 
     @property
     def is_exit(self) -> bool:
-        """Return whether the order can only shrink the position: a sale of no more than is held and not yet on offer."""
+        """Return whether the order can only shrink the position: a sale of no more than is held and not yet on offer.
+
+        What is not known makes it an entry, which is the stricter reading.
+        """
         held, on_offer = self.exposure.position_quantity, self.exposure.pending_exit_quantity
         if self.intent.side != Side.SELL or held is None or on_offer is None:
             return False
-        return self.intent.quantity <= held - on_offer
+        return 0 < self.intent.quantity <= held - on_offer
 
     @property
     def price(self) -> Decimal | None:

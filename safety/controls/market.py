@@ -2,12 +2,12 @@
 
 from decimal import Decimal
 
-from safety.controls.base import Situation, text, usd
-from safety.intents import Denial, OrderType
+from safety.controls.base import CLOCK_SKEW_S_MAX, Situation, text, usd
+from safety.intents import Denial, InstrumentRules, OrderType
 
 QUOTE_CURRENCIES = frozenset({"USD", "USDT", "USDC"})
-# A quote from the future means that a clock is wrong, and then its age says nothing.
-CLOCK_SKEW_S_MAX = Decimal(2)
+# What the feeds' own bounds grant a quote for being late; the limit that is set for it takes this part's place.
+LATENESS_S_USUAL = Decimal(10)
 
 
 def invalid_market_data(s: Situation) -> Denial | None:
@@ -27,17 +27,22 @@ def invalid_market_data(s: Situation) -> Denial | None:
 
 
 def stale_market_data(s: Situation) -> Denial | None:
-    """Deny entries on a quote that is older than the limit, or that comes from the future."""
+    """Deny entries on a quote that is older than the limit, or that comes from the future.
+
+    The feed says how old its quotes may be, 10 s for being late included; ``limits.quote_age_s_max`` replaces those 10 s.
+    """
     if s.is_exit:
         return None
-    quote = s.exposure.quote
-    limit_s = s.exposure.quote_age_max_s
-    if quote is None or limit_s is None:
-        return Denial("STALE_MARKET_DATA", "The age of the quote is not known.", text(limit_s), "not known")
+    quote, feed_limit_s = s.exposure.quote, s.exposure.quote_age_max_s
+    if quote is None or feed_limit_s is None:
+        return Denial("STALE_MARKET_DATA", "The age of the quote is not known.", text(feed_limit_s), "not known")
+    limit_s = feed_limit_s - LATENESS_S_USUAL + s.limits.quote_age_s_max
     age_s = Decimal(str((s.now - quote.seen_at).total_seconds()))
     if -CLOCK_SKEW_S_MAX <= age_s <= limit_s:
         return None
-    return Denial("STALE_MARKET_DATA", "The quote is too old, or a clock is wrong.", f"{text(limit_s)} s", f"{age_s} s")
+    return Denial(
+        "STALE_MARKET_DATA", "The quote is too old, or a clock is wrong.", f"{text(limit_s)} s", f"{text(age_s)} s"
+    )
 
 
 def symbol_not_allowed(s: Situation) -> Denial | None:
@@ -65,6 +70,12 @@ def _rule_broken(s: Situation) -> tuple[str, str, str] | None:
     rules, intent = s.exposure.rules, s.intent
     if rules is None:
         return "The venue's rules for this symbol are not known.", "rules", "not known"
+    if (rules.venue, rules.symbol) != (intent.venue, intent.symbol) or not _is_sound(rules):
+        return (
+            "The venue's rules are not sound ones for this symbol.",
+            "sound rules",
+            f"{rules.symbol} on {rules.venue}",
+        )
     if not rules.is_active:
         return "The venue does not trade this symbol now.", "active", "inactive"
     if rules.quote_currency not in QUOTE_CURRENCIES:
@@ -77,7 +88,15 @@ def _rule_broken(s: Situation) -> tuple[str, str, str] | None:
         price = intent.limit_price
         if price is None or not price.is_finite() or price <= 0 or price % rules.tick_size != 0:
             return "The limit price is not a whole number of ticks.", text(rules.tick_size), str(price)
+    elif intent.limit_price is not None:
+        return "A market order has no limit price.", "no price", str(intent.limit_price)
     return None
+
+
+def _is_sound(rules: InstrumentRules) -> bool:
+    """Return whether steps are above zero and minimums not below it. A wrong sign would let every quantity pass."""
+    steps, minimums = (rules.tick_size, rules.lot_size), (rules.quantity_min, rules.notional_min)
+    return all(figure.is_finite() for figure in (*steps, *minimums)) and min(steps) > 0 and min(minimums) >= 0
 
 
 def notional_below_min(s: Situation) -> Denial | None:

@@ -23,7 +23,9 @@ def bot_capital_exceeded(s: Situation) -> Denial | None:
     if s.is_exit:
         return None
     capital, committed, value = s.exposure.capital_usd, s.exposure.bot_committed_usd, s.notional_usd
-    if capital is None or committed is None or value is None:
+    # A bot whose position nobody can tell has no business enlarging it, whatever its figures in USD say.
+    is_blind = s.exposure.position_quantity is None or s.exposure.pending_exit_quantity is None
+    if capital is None or committed is None or value is None or is_blind:
         return Denial("BOT_CAPITAL_EXCEEDED", "What the bot has committed is not known.", usd(capital), "not known")
     if committed + value <= capital:
         return None

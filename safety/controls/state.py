@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from safety.controls.base import Situation, text
+from safety.controls.base import CLOCK_SKEW_S_MAX, Situation, text
 from safety.intents import Denial, Level
 
 
@@ -21,13 +21,13 @@ def live_gate_closed(s: Situation) -> Denial | None:
 def kill_switch(s: Situation) -> Denial | None:
     """Deny everything while halted, and all but exits while reducing. A state that cannot be read reads as halted."""
     why = "; ".join(s.state.reasons) or "no reason was given"
-    if s.state.level == Level.HALTED:
-        return Denial("KILL_SWITCH", f"Trading is halted: {why}. A person has to release it.", "active", "halted")
-    if s.state.level == Level.REDUCING and not s.is_exit:
+    if s.state.level == Level.ACTIVE or (s.state.level == Level.REDUCING and s.is_exit):
+        return None
+    if s.state.level == Level.REDUCING:
         return Denial(
             "KILL_SWITCH", f"Only orders that shrink a position are allowed: {why}.", "an exit", "not an exit"
         )
-    return None
+    return Denial("KILL_SWITCH", f"Trading is halted: {why}. A person has to release it.", "active", "halted")
 
 
 def entries_held(s: Situation) -> Denial | None:
@@ -39,13 +39,16 @@ def entries_held(s: Situation) -> Denial | None:
 
 
 def intent_expired(s: Situation) -> Denial | None:
-    """Deny an intent that is older than its limit: what was right half a minute ago may be wrong now."""
+    """Deny an intent that is older than its limit: what was right half a minute ago may be wrong now.
+
+    One from the future is denied too: it would not grow old.
+    """
     age_s = Decimal(str((s.now - s.intent.created_at).total_seconds()))
-    if age_s <= s.limits.intent_age_s_max:
+    if -CLOCK_SKEW_S_MAX <= age_s <= s.limits.intent_age_s_max:
         return None
     return Denial(
         "INTENT_EXPIRED",
-        "The intent is too old to send.",
+        "The intent is too old to send, or a clock is wrong.",
         f"{text(s.limits.intent_age_s_max)} s",
         f"{text(age_s)} s",
     )
