@@ -80,7 +80,7 @@ def _numbered(lines: Iterable[str], name: str) -> Iterator[tuple[int, list[str]]
         for cells in reader:
             yield reader.line_num, cells
     except (csv.Error, UnicodeDecodeError) as error:
-        raise CandleFileError(f"{name} line {reader.line_num + 1}: unreadable: {error}") from error
+        raise CandleFileError(f"{name} line {reader.line_num}: unreadable: {error}") from error
 
 
 def _row(cells: list[str]) -> CandleRow:

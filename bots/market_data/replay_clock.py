@@ -73,13 +73,17 @@ class ReplayClock:
     def with_speed(self, speed: Decimal, now: datetime) -> "ReplayClock":
         """Return the clock with a new speed from shortly after ``now``; the position goes on without a jump.
 
-        The speed is rounded to thousandths. Raises ValueError outside SPEED_MIN..SPEED_MAX.
+        The speed is rounded to thousandths. Raises ValueError outside SPEED_MIN..SPEED_MAX, and when changes come so fast
+        that the stretch which holds now would be forgotten.
         """
         if not speed.is_finite() or not SPEED_MIN <= speed <= SPEED_MAX:
             raise ValueError(f"the speed has to be from {SPEED_MIN} to {SPEED_MAX}, not {speed}")
         base_us = max(epoch_us(now) + EFFECT_DELAY_S * 1_000_000, self.segments[-1].base_us)
+        earlier = tuple(segment for segment in self.segments if segment.base_us < base_us)[1 - SEGMENTS_MAX :]
+        if self.segment(epoch_us(now)) not in earlier:
+            raise ValueError(f"the speed was changed too often: try again in {EFFECT_DELAY_S} seconds")
         milli = int(speed.quantize(SPEED_STEP).scaleb(3))
-        return ReplayClock((*self.segments, Segment(base_us, self.played(base_us), milli))[-SEGMENTS_MAX:])
+        return ReplayClock((*earlier, Segment(base_us, self.played(base_us), milli)))
 
 
 def start_clock(now: datetime) -> ReplayClock:
