@@ -4,11 +4,10 @@ Books are keyed by (bot, is_live); paper and live never meet here. The arithmeti
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal, localcontext
 
 from bots.batch import BotBooks
-from bots.books import COST_STEP, EXACT, Book, apply_fill
+from bots.books import EXACT, Book, apply_fill
 from bots.brokers.base import Execution
 from bots.models import Deal, Fill, Order, Position
 from safety.intents import InstrumentRules, Side
@@ -64,27 +63,32 @@ def _fill(order: Order, execution: Execution) -> Fill:
 
 def _apply(order: Order, execution: Execution, position: Position, deal: Deal | None) -> None:
     """Add one execution to the order's, the position's and the deal's figures."""
+    before = book_of(position)
+    book = apply_fill(before, Side(order.side), execution.quantity, execution.price, execution.fee)
     with localcontext(EXACT):
         notional = execution.quantity * execution.price
         if deal is not None:
             _add_to_deal(deal, order, execution, notional)
+            # The book's own gain, so that the deals add up to it: dust that an earlier deal left brings its cost along.
+            deal.pnl += book.realised_pnl - before.realised_pnl
         order.filled_quantity += execution.quantity
         order.filled_notional += notional
         order.fees += execution.fee
-    book = apply_fill(book_of(position), Side(order.side), execution.quantity, execution.price, execution.fee)
     position.quantity, position.cost, position.realised_pnl = book.quantity, book.cost, book.realised_pnl
     position.fees, position.cash_flow = book.fees, book.cash_flow
     position.mark_price, position.marked_at = execution.price, execution.filled_at
+    # Fills may be told of out of order; what counts is when the last one happened.
     if order.side == Side.BUY:
-        position.last_entry_at = execution.filled_at
+        position.last_entry_at = max(position.last_entry_at or execution.filled_at, execution.filled_at)
     else:
-        position.last_exit_at = execution.filled_at
+        position.last_exit_at = max(position.last_exit_at or execution.filled_at, execution.filled_at)
 
 
 def _add_to_deal(deal: Deal, order: Order, execution: Execution, notional: Decimal) -> None:
     deal.fees += execution.fee
     if order.side == Side.BUY:
-        if not order.filled_quantity:
+        # Its first fill in this deal: what an order bought before belonged to a deal that has ended.
+        if not order.filled_quantity or not deal.bought_quantity:
             deal.legs += 1
         deal.bought_quantity += execution.quantity
         deal.bought_notional += notional
@@ -99,16 +103,6 @@ def _save_deal(books: BotBooks, rules: InstrumentRules, last: Execution) -> None
     if deal is None:
         return
     if deal.sold_quantity and is_dust(books.position.quantity, last.price, rules):
-        _close(deal, last.filled_at)
+        deal.closed_at = books.position.last_exit_at
         books.deal = None
     deal.save()
-
-
-def _close(deal: Deal, closed_at: datetime) -> None:
-    with localcontext(EXACT):
-        deal.closed_at = closed_at
-        # The dust that stays in the position keeps its cost there; the deal counts what it traded.
-        share = deal.bought_notional
-        if deal.sold_quantity < deal.bought_quantity:
-            share = (deal.bought_notional * deal.sold_quantity / deal.bought_quantity).quantize(COST_STEP)
-        deal.pnl = deal.sold_notional - share - deal.fees

@@ -54,7 +54,10 @@ class Position(models.Model):
 
 
 class Deal(models.Model):
-    """One round trip, from the first entry until flat. ``pnl`` is net of ``fees``; quote currency."""
+    """One round trip, from the first entry until flat; quote currency.
+
+    ``pnl`` is what the deal realised so far, net of ``fees``; dust that it leaves keeps its cost in the position.
+    """
 
     bot = models.ForeignKey(Bot, on_delete=models.PROTECT, related_name="deals")
     is_live = models.BooleanField()

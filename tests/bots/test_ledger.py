@@ -1,0 +1,326 @@
+"""The books: figures against a slow model, trades that count once, deals, and paper apart from live."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from django.db import IntegrityError, transaction
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from bots import ledger
+from bots.batch import BotBooks, load_books
+from bots.books import Book, BookError, apply_fill, unrealised_pnl
+from bots.brokers.base import Execution
+from bots.models import Bot, Deal, Fill, Order, Position
+from bots.order_ids import random_order_id
+from bots.order_states import OrderStatus
+from safety.intents import InstrumentRules, OrderType, Side
+from tests.faults.oracle import ROUNDING, check_book
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RULES = InstrumentRules("replay", "BTC-PERP", "USD", Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(1))
+
+quantities = st.decimals("0.001", "50", places=3)
+prices = st.decimals("0.01", "90000", places=2)
+fees = st.decimals("0", "3", places=8)
+
+
+def a_bot(name: str = "books", **changes: object) -> Bot:
+    fields = {"venue": "replay", "symbol": "BTC-PERP", "strategy": "smart_dca", "capital_usd": Decimal(1000)}
+    return Bot.objects.create(name=name, **{**fields, **changes})
+
+
+def an_order(bot: Bot, side: Side, quantity: Decimal, *, is_live: bool = False) -> Order:
+    return Order(
+        client_order_id=random_order_id("l"),
+        bot=bot,
+        venue=bot.venue,
+        symbol=bot.symbol,
+        side=side,
+        type=OrderType.MARKET,
+        status=OrderStatus.ACCEPTED,
+        quantity=quantity,
+        is_live=is_live,
+        leg="leg",
+        actor="test",
+        created_at=NOON,
+        updated_at=NOON,
+    )
+
+
+def execution(trade_id: str, quantity: str, price: str, fee: str = "0", minute: int = 0) -> Execution:
+    at = NOON + timedelta(minutes=minute)
+    return Execution(trade_id, Decimal(quantity), Decimal(price), Decimal(fee), is_maker=False, filled_at=at)
+
+
+def books_of(bot: Bot, *, is_live: bool = False) -> BotBooks:
+    books = load_books([bot.pk], NOON)[bot.pk]
+    if books.bot.is_live == is_live:
+        return books
+    position = Position.objects.filter(bot=bot, is_live=is_live).first() or Position(bot=bot, is_live=is_live)
+    return BotBooks(bot, position, Deal.objects.filter(bot=bot, is_live=is_live, closed_at__isnull=True).first())
+
+
+def fill(bot: Bot, side: Side, *executions: Execution) -> Order:
+    """Book one order that was filled by these executions."""
+    order = an_order(bot, side, sum((one.quantity for one in executions), Decimal(0)))
+    ledger.record_executions(order, executions, books_of(bot), RULES)
+    return order
+
+
+# The arithmetic, without a database.
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 100), quantities, prices, fees), min_size=1, max_size=30))
+def test_book_agrees_with_a_slow_model_without_rounding(
+    moves: list[tuple[bool, int, Decimal, Decimal, Decimal]],
+) -> None:
+    book, sales = Book(), 0
+    quantity = cost = realised = cash = Fraction(0)
+    for is_buy, percent, amount, price, fee in moves:
+        if not is_buy:
+            # A sale of a share of what is held; 100 % makes the book flat.
+            amount = (book.quantity * percent / 100).quantize(Decimal("0.001"))
+            if not 0 < amount <= book.quantity:
+                continue
+        sign = 1 if is_buy else -1
+        notional = Fraction(amount) * Fraction(price)
+        share = -notional if is_buy else cost * Fraction(amount) / quantity
+        realised += (0 if is_buy else notional - share) - Fraction(fee)
+        quantity, cost, cash = quantity + sign * Fraction(amount), cost - share, cash - sign * notional - Fraction(fee)
+        sales += not is_buy
+        book = apply_fill(book, Side.BUY if is_buy else Side.SELL, amount, price, fee)
+        assert Fraction(book.quantity) == quantity
+        assert Fraction(book.cash_flow) == cash
+        assert abs(Fraction(book.cost) - cost) <= sales * ROUNDING
+        assert abs(Fraction(book.realised_pnl) - realised) <= sales * ROUNDING
+        # No cent gets lost in the rounding: what left the cost was realised.
+        assert book.realised_pnl == book.cash_flow + book.cost
+        assert book.cost >= 0
+        if not book.quantity:
+            assert book.cost == 0
+
+
+@given(quantities, prices, fees, st.data())
+def test_selling_in_any_pieces_ends_at_the_same_figures(
+    quantity: Decimal, price: Decimal, fee: Decimal, data: st.DataObject
+) -> None:
+    piece = data.draw(st.decimals("0.001", quantity, places=3))
+    assume(piece < quantity)
+    held = apply_fill(Book(), Side.BUY, quantity, price, fee)
+    once = apply_fill(held, Side.SELL, quantity, price, Decimal(0))
+    first = apply_fill(held, Side.SELL, piece, price, Decimal(0))
+    assert apply_fill(first, Side.SELL, quantity - piece, price, Decimal(0)) == once
+
+
+def test_figures_of_28_digits_are_exact() -> None:
+    quantity, price = Decimal("1234567890.12345678"), Decimal("98765432.123456789012")
+    book = apply_fill(Book(), Side.BUY, quantity, price, Decimal("0.00000001"))
+    assert Fraction(book.cost) == Fraction(quantity) * Fraction(price)
+    assert Fraction(unrealised_pnl(book, price * 2)) == Fraction(quantity) * Fraction(price)
+
+
+def test_selling_more_than_is_held_is_refused() -> None:
+    held = apply_fill(Book(), Side.BUY, Decimal(1), Decimal(100), Decimal(0))
+    with pytest.raises(BookError, match="only 1 is held"):
+        apply_fill(held, Side.SELL, Decimal("1.001"), Decimal(100), Decimal(0))
+
+
+# With the database.
+
+
+@pytest.mark.django_db
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_stored_books_follow_from_the_fills(data: st.DataObject) -> None:
+    """Random orders with random fills, some reported again: position, deals and sums as the oracle computes them."""
+    with transaction.atomic():
+        bot = a_bot()
+        for number in range(data.draw(st.integers(1, 8))):
+            books = books_of(bot)
+            side = Side.SELL if books.position.quantity and data.draw(st.booleans()) else Side.BUY
+            total = data.draw(quantities)
+            if side == Side.SELL:
+                total = data.draw(st.sampled_from([books.position.quantity, min(total, books.position.quantity)]))
+            fills = data.draw(executions_of(f"t{number}", total))
+            order = an_order(bot, side, total)
+            for report in data.draw(reports_of(fills)):
+                ledger.record_executions(order, report, books, RULES)
+            order.status = OrderStatus.FILLED
+            order.save()
+        check_book(bot, is_live=False)
+        transaction.set_rollback(True)
+
+
+@st.composite
+def executions_of(draw: st.DrawFn, name: str, total: Decimal) -> list[Execution]:
+    """One to three executions that make up ``total``."""
+    first = min(draw(quantities), total)
+    pieces = [first] + ([total - first] if total > first else [])
+    return [
+        Execution(f"{name}-{index}", piece, draw(prices), draw(fees), is_maker=draw(st.booleans()), filled_at=NOON)
+        for index, piece in enumerate(pieces)
+    ]
+
+
+@st.composite
+def reports_of(draw: st.DrawFn, fills: list[Execution]) -> list[list[Execution]]:
+    """Reports that tell of every execution at least once, in any order, some of them again and again."""
+    told = fills + draw(st.lists(st.sampled_from(fills), max_size=3))
+    shuffled = draw(st.permutations(told))
+    cut = draw(st.integers(0, len(shuffled)))
+    return [list(shuffled[:cut]), list(shuffled[cut:])]
+
+
+@pytest.mark.django_db
+def test_trade_reported_twice_in_one_report_counts_once() -> None:
+    bot = a_bot()
+    trade = execution("t-1", "0.5", "100", "0.2")
+    order = an_order(bot, Side.BUY, Decimal("0.5"))
+    fresh = ledger.record_executions(order, [trade, trade], books_of(bot), RULES)
+    assert fresh == [trade]
+    assert order.filled_quantity == Decimal("0.5")
+    check_book(bot, is_live=False)
+
+
+@pytest.mark.django_db
+def test_trade_reported_again_after_a_restart_counts_once() -> None:
+    bot = a_bot()
+    trades = [execution("t-1", "0.2", "100", "0.1"), execution("t-2", "0.3", "101", "0.1", minute=1)]
+    order = an_order(bot, Side.BUY, Decimal("0.5"))
+    ledger.record_executions(order, trades[:1], books_of(bot), RULES)
+    again = Order.objects.get(pk=order.pk)
+    assert ledger.record_executions(again, trades, books_of(bot), RULES) == trades[1:]
+    assert ledger.record_executions(again, trades, books_of(bot), RULES) == []
+    assert Fill.objects.filter(order=order).count() == 2
+    check_book(bot, is_live=False)
+
+
+@pytest.mark.django_db
+def test_order_of_reports_does_not_change_the_books() -> None:
+    figures = []
+    trades = [execution(f"t-{n}", f"0.{n}", str(100 + n), "0.01", minute=n) for n in (1, 2, 3)]
+    for name, order_of_report in (("straight", trades), ("reversed", trades[::-1])):
+        bot = a_bot(name)
+        order = an_order(bot, Side.BUY, Decimal("0.6"))
+        named = [replace(trade, trade_id=f"{name}-{trade.trade_id}") for trade in order_of_report]
+        for trade in named:
+            ledger.record_executions(order, [trade], books_of(bot), RULES)
+        position = Position.objects.get(bot=bot)
+        figures.append((position.quantity, position.cost, position.fees, position.cash_flow, position.last_entry_at))
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.django_db
+def test_same_trade_id_on_two_orders_is_refused_by_the_database() -> None:
+    bot = a_bot()
+    fill(bot, Side.BUY, execution("t-1", "0.5", "100"))
+    with pytest.raises(IntegrityError), transaction.atomic():
+        fill(bot, Side.BUY, execution("t-1", "0.5", "100"))
+    check_book(bot, is_live=False)
+
+
+@pytest.mark.django_db
+def test_deal_lasts_from_the_first_entry_until_flat() -> None:
+    bot = a_bot()
+    fill(bot, Side.BUY, execution("b-1", "0.5", "100", "0.2"))
+    fill(bot, Side.BUY, execution("b-2", "0.5", "90", "0.2", minute=1))
+    fill(bot, Side.SELL, execution("s-1", "0.4", "110", "0.1", minute=2))
+    deal = Deal.objects.get(bot=bot)
+    assert (deal.legs, deal.closed_at) == (2, None)
+    fill(bot, Side.SELL, execution("s-2", "0.6", "120", "0.1", minute=3))
+    deal.refresh_from_db()
+    assert (deal.opened_at, deal.closed_at) == (NOON, NOON + timedelta(minutes=3))
+    # Sold for 44 + 72, bought for 50 + 45, fees 0.6.
+    assert deal.pnl == Decimal("20.4")
+    fill(bot, Side.BUY, execution("b-3", "0.1", "100", minute=4))
+    assert Deal.objects.filter(bot=bot, closed_at__isnull=True).count() == 1
+    check_book(bot, is_live=False)
+
+
+@pytest.mark.django_db
+def test_one_entry_in_three_fills_is_one_leg() -> None:
+    bot = a_bot()
+    fill(bot, Side.BUY, *(execution(f"b-{n}", "0.1", "100") for n in range(3)))
+    assert Deal.objects.get(bot=bot).legs == 1
+
+
+@pytest.mark.django_db
+def test_rest_of_an_entry_that_fills_in_the_next_deal_is_a_leg_of_it() -> None:
+    bot = a_bot()
+    entry = an_order(bot, Side.BUY, Decimal("0.5"))
+    ledger.record_executions(entry, [execution("b-1", "0.2", "100")], books_of(bot), RULES)
+    fill(bot, Side.SELL, execution("s-1", "0.2", "101", minute=1))
+    ledger.record_executions(entry, [execution("b-2", "0.3", "100", minute=2)], books_of(bot), RULES)
+    assert Deal.objects.get(bot=bot, closed_at__isnull=True).legs == 1
+
+
+@pytest.mark.django_db
+def test_dust_holds_no_deal_open_and_its_cost_moves_to_the_deal_that_sells_it() -> None:
+    bot = a_bot()
+    fill(bot, Side.BUY, execution("b-1", "1.0005", "100"))
+    fill(bot, Side.SELL, execution("s-1", "1", "100", "0.1", minute=1))
+    first = Deal.objects.get(bot=bot)
+    assert first.closed_at is not None
+    assert first.pnl == Decimal("-0.1")
+    assert Position.objects.get(bot=bot).cost == Decimal("0.05")
+    fill(bot, Side.BUY, execution("b-2", "1", "100", minute=2))
+    fill(bot, Side.SELL, execution("s-2", "1.0005", "100", minute=3))
+    second = Deal.objects.get(bot=bot, opened_at=NOON + timedelta(minutes=2))
+    # Bought at 100 and sold at 100: neither deal may show the dust's 5 cents as a gain.
+    assert second.pnl == 0
+    check_book(bot, is_live=False)
+
+
+@pytest.mark.parametrize(
+    ("quantity", "price", "dust"),
+    [
+        ("0.0009", "90000", True),  # below the smallest quantity, whatever it is worth
+        ("0.001", "1000", False),  # worth exactly the minimum of 1 USD
+        ("0.001", "999.99", True),
+        ("0", "100", True),
+    ],
+)
+def test_dust_is_what_the_venue_would_not_buy(quantity: str, price: str, dust: bool) -> None:
+    assert ledger.is_dust(Decimal(quantity), Decimal(price), RULES) is dust
+
+
+@pytest.mark.django_db
+def test_paper_and_live_books_of_one_bot_never_mix() -> None:
+    bot = a_bot(venue="kraken", symbol="BTC/USD")
+    paper = an_order(bot, Side.BUY, Decimal("0.5"))
+    live = an_order(bot, Side.BUY, Decimal("0.2"), is_live=True)
+    ledger.record_executions(paper, [execution("t-1", "0.5", "100", "0.2")], books_of(bot), RULES)
+    # The same trade id: the venue's paper and live accounts count apart.
+    ledger.record_executions(live, [execution("t-1", "0.2", "300", "0.1")], books_of(bot, is_live=True), RULES)
+    quantities_held = {one.is_live: one.quantity for one in Position.objects.filter(bot=bot)}
+    assert quantities_held == {False: Decimal("0.5"), True: Decimal("0.2")}
+    assert {one.is_live: one.bought_notional for one in Deal.objects.filter(bot=bot)} == {False: 50, True: 60}
+    bot.dry_run = False
+    bot.save()
+    assert load_books([bot.pk], NOON)[bot.pk].position.quantity == Decimal("0.2")
+    for is_live in (False, True):
+        check_book(bot, is_live=is_live)
+
+
+@pytest.mark.django_db
+def test_oversold_report_leaves_no_trace_once_rolled_back() -> None:
+    bot = a_bot()
+    fill(bot, Side.BUY, execution("b-1", "0.5", "100"))
+    with pytest.raises(BookError), transaction.atomic():
+        fill(bot, Side.SELL, execution("s-1", "0.3", "100"), execution("s-2", "0.3", "100"))
+    assert Position.objects.get(bot=bot).quantity == Decimal("0.5")
+    check_book(bot, is_live=False)
+
+
+@pytest.mark.django_db
+def test_28_digits_come_back_from_the_database_as_they_went_in() -> None:
+    bot = a_bot()
+    quantity, price = "12345678.12345678", "98765432.123456789012"
+    fill(bot, Side.BUY, execution("b-1", quantity, price, "0.12345678"))
+    position = Position.objects.get(bot=bot)
+    assert Fraction(position.cost) == Fraction(quantity) * Fraction(price)
+    check_book(bot, is_live=False)
