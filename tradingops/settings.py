@@ -11,6 +11,7 @@ import environ
 from tradingops import __version__
 from tradingops.environment import load_environment
 from tradingops.q2 import Q_CLUSTER as Q_CLUSTER
+from tradingops.theme import UNFOLD as UNFOLD
 
 # Lets models.Field[...], ModelAdmin[...] and the like be written as the type checker reads them.
 django_stubs_ext.monkeypatch()

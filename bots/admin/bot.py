@@ -1,0 +1,154 @@
+"""The bots: list, page, forms and actions. Everything that changes goes through ``bots.manager`` and is audited there."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from audit import figures
+from audit.admin_base import ConsoleModelAdmin
+from audit.templatetags.figures import pnl
+from bots.admin import bot_views
+from bots.admin.actions import ACTIONS, OPERATE, BotAction, run_for_bots
+from bots.admin.overview import overviews, with_books
+from bots.models import Bot
+
+STATUS_COLOURS = {"Running": "success", "Paused": "warning", "Stopped": "default", "Archived": "default"}
+
+
+def _bulk(action: BotAction) -> Any:
+    """Return the list's action for a BotAction. It is a POST with CSRF; what needs a confirmation asks first."""
+
+    @admin.action(description=action.label, permissions=["operate"])
+    def act(model_admin: "BotAdmin", request: HttpRequest, queryset: QuerySet[Bot]) -> HttpResponse | None:
+        bots = list(with_books(queryset))
+        if action.needs_confirmation and "confirmed" not in request.POST:
+            return bot_views.confirm(model_admin, request, action, bots, is_bulk=True)
+        run_for_bots(request, action, bots)
+        return None
+
+    act.__name__ = f"{action.key.replace('-', '_')}_bots"
+    return act
+
+
+@admin.register(Bot)
+class BotAdmin(ConsoleModelAdmin):
+    """All bots at a glance; each has a page of its own."""
+
+    list_display = (
+        "name", "state", "mode", "market", "strategy_shown", "position", "realised", "unrealised", "last_tick", "trouble",
+    )  # fmt: skip
+    list_filter = ("status", "venue", "strategy", "dry_run")
+    search_fields = ("name", "symbol")
+    ordering = ("name",)
+    list_per_page = 50
+    actions = [_bulk(action) for action in ACTIONS.values()]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Bot]:
+        """Return the bots with their books, so that a row costs no query."""
+        return with_books(super().get_queryset(request))
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        """Return the list with what is shown of each bot, all as of one moment."""
+        changelist: ChangeList = super().get_changelist_instance(request)
+        bots = list(changelist.result_list)
+        for bot, found in zip(bots, overviews(bots, timezone.now()), strict=True):
+            bot.overview = found
+        changelist.result_list = bots
+        return changelist
+
+    def has_operate_permission(self, request: HttpRequest, obj: Bot | None = None) -> bool:
+        """Return whether this person may start, stop, pause and close bots."""
+        return request.user.has_perm(OPERATE)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the pages of the bots. Actions are POSTs; a GET at most asks whether it shall be done."""
+        wrap = self.admin_site.admin_view
+
+        def view(name: str) -> Any:
+            return wrap(lambda request, **kwargs: getattr(bot_views, name)(self, request, **kwargs))
+
+        own = [
+            path("<int:bot_id>/live/", view("live_part"), name="bots_bot_live"),
+            path("<int:bot_id>/equity/", view("equity_data"), name="bots_bot_equity"),
+            path("<int:bot_id>/do/<slug:key>/", view("act"), name="bots_bot_act"),
+        ]
+        return own + super().get_urls()  # type: ignore[no-any-return]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        """Choose a strategy, then fill in its settings."""
+        return bot_views.add_page(self, request)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show the bot's page, or save its settings."""
+        return bot_views.bot_page(self, request, object_id)
+
+    @display(description="State", label=STATUS_COLOURS, ordering="status")
+    def state(self, bot: Bot) -> str:
+        """Return what the bot is asked to do."""
+        return bot.get_status_display()
+
+    @display(description="Mode", label={"Paper": "info", "Live": "danger"})
+    def mode(self, bot: Bot) -> str:
+        """Return whether real money is meant."""
+        return "Live" if bot.is_live else "Paper"
+
+    @display(description="Market", ordering="symbol")
+    def market(self, bot: Any) -> SafeString:
+        """Return symbol and venue, with the mark of recorded data."""
+        mark = format_html('<span class="tc-chip tc-chip-replay">REPLAY</span>') if bot.overview.is_replay else bot.venue
+        return format_html('<span class="tc-nowrap">{} {}</span>', bot.symbol, mark)
+
+    @display(description="Strategy", ordering="strategy")
+    def strategy_shown(self, bot: Bot) -> str:
+        """Return the strategy's name."""
+        return bot_views.strategy_title(bot)
+
+    @display(description="Position")
+    def position(self, bot: Any) -> SafeString | str:
+        """Return quantity and value at the current quote."""
+        seen = bot.overview
+        if not seen.quantity:
+            return "flat"
+        worth = "worth not known" if seen.value is None else figures.money(seen.value)
+        old = " (old price)" if seen.mark is not None and seen.mark.is_stale else ""
+        return format_html(
+            '<span class="tc-nowrap">{}</span><br><span class="tc-subtle">{}{}</span>',
+            figures.quantity(seen.quantity), worth, old,
+        )  # fmt: skip
+
+    @display(description="Realised P&L")
+    def realised(self, bot: Any) -> SafeString:
+        """Return what is gained or lost for good, net of fees."""
+        return pnl(bot.overview.realised_pnl)
+
+    @display(description="Unrealised P&L")
+    def unrealised(self, bot: Any) -> SafeString:
+        """Return what would be gained or lost at the current bid, before fees."""
+        return pnl(bot.overview.unrealised_pnl)
+
+    @display(description="Last tick")
+    def last_tick(self, bot: Any) -> SafeString | str:
+        """Return when the bot ticked last, with a warning when nobody seems to tick it."""
+        shown = figures.age(bot.overview.ticked_at, timezone.now())
+        if bot.overview.is_silent:
+            return format_html('{}<br><strong class="tc-warn">No worker is ticking it</strong>', shown)
+        return shown
+
+    @display(description="Held back by")
+    def trouble(self, bot: Any) -> SafeString | str:
+        """Return the last error and what keeps the bot from trading."""
+        lines = [("tc-error", f"Error: {bot.last_error}")] if bot.last_error else []
+        if bot.overview.is_unmanaged:
+            lines.append(("tc-warn", "Nobody manages its position"))
+        lines += [("tc-subtle", text) for text in bot.overview.blocked_by]
+        return format_html_join("", '<div class="{} tc-clip">{}</div>', lines) or "–"

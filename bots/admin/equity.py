@@ -1,0 +1,79 @@
+"""Equity over time and P&L of the day, from the snapshots. Paper and live are asked for apart and never added together.
+
+Sums are made in Python, since a database would add exact decimals inexactly.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from bots.models import Bot, BotStatus, EquitySnapshot
+
+POINTS_MAX = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What all the asked-for books were worth together at a moment, in USD."""
+
+    at: datetime
+    equity: Decimal
+
+
+def curve(bots: QuerySet[Bot], *, is_live: bool, since: datetime, points_max: int = POINTS_MAX) -> list[Point]:
+    """Return the equity of these bots' books together, oldest first, thinned to at most ``points_max`` moments.
+
+    A book counts with its last known worth between its snapshots, and with its starting cash before it began, so that a
+    new bot makes no jump that nobody gained.
+    """
+    born = dict(bots.values_list("pk", "created_at"))
+    rows = EquitySnapshot.objects.filter(is_live=is_live, taken_at__gte=since, bot_id__in=list(born))
+    moments = _thinned(list(rows.order_by("taken_at").values_list("taken_at", flat=True).distinct()), points_max)
+    kept = list(rows.filter(taken_at__in=moments).order_by("taken_at", "bot_id"))
+    worth: dict[int, Decimal] = {}
+    for row in reversed(kept):
+        is_new = born[row.bot_id] > since
+        worth[row.bot_id] = row.equity - row.realised_pnl - row.unrealised_pnl if is_new else row.equity
+    return _summed(kept, worth)
+
+
+def _thinned(moments: list[datetime], points_max: int) -> list[datetime]:
+    """Return evenly spread moments; the last one is always among them."""
+    step = -(-len(moments) // points_max) or 1
+    return moments[::-1][::step][::-1]
+
+
+def _summed(rows: Iterable[EquitySnapshot], worth: dict[int, Decimal]) -> list[Point]:
+    points: dict[datetime, Point] = {}
+    for row in rows:
+        worth[row.bot_id] = row.equity
+        points[row.taken_at] = Point(row.taken_at, sum(worth.values(), Decimal(0)))
+    return list(points.values())
+
+
+def pnl_before(day: datetime, *, is_live: bool) -> dict[int, Decimal]:
+    """Return each bot's whole P&L as of its last snapshot before ``day``, by bot; a bot without one is left out."""
+    last = EquitySnapshot.objects.filter(bot=OuterRef("pk"), is_live=is_live, taken_at__lt=day).order_by("-taken_at")
+    found = Bot.objects.annotate(last_pk=Subquery(last.values("pk")[:1])).values_list("last_pk", flat=True)
+    keys = [key for key in found if key is not None]
+    return {
+        row.bot_id: row.realised_pnl + row.unrealised_pnl for row in EquitySnapshot.objects.filter(pk__in=keys)
+    }
+
+
+def midnight_utc(now: datetime) -> datetime:
+    """Return the beginning of the UTC day of ``now``."""
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def chart_data(points: Iterable[Point]) -> list[list[float]]:
+    """Return points for the chart: milliseconds since 1970 and US dollars, as floats, since a picture is not a ledger."""
+    return [[point.at.timestamp() * 1000, float(round(point.equity, 2))] for point in points]
+
+
+def current_bots() -> QuerySet[Bot]:
+    """Return the bots that are not archived."""
+    return Bot.objects.exclude(status=BotStatus.ARCHIVED)

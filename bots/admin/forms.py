@@ -1,0 +1,171 @@
+"""The bot form: settings and the strategy's own params as typed fields. What is wrong is said at its field; nothing typed is lost."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from bots.manager import NewBot
+from bots.market_data.feeds import known_symbols
+from bots.models import Bot, Venue
+from bots.strategies.base import Strategy
+from bots.strategies.schema import ERROR_KEY_ALL, ParamError
+
+PARAM = "param_"
+MONEY_MAX = Decimal(1_000_000_000)
+NAME_CHARS_MAX = 60
+POLL_S_MAX = 86_400
+
+
+def _money(label: str, help_text: str) -> forms.DecimalField:
+    return forms.DecimalField(
+        label=label, help_text=help_text, min_value=Decimal("0.01"), max_value=MONEY_MAX, decimal_places=2
+    )
+
+
+class BotForm(forms.Form):
+    """What every bot has, and its strategy's params (``params`` once the form is valid)."""
+
+    name = forms.CharField(label="Name", max_length=NAME_CHARS_MAX)
+    capital_usd = _money("Capital (USD)", "What the bot may commit at most, its resting orders counted in.")
+    paper_equity_usd = _money(
+        "Paper account (USD)", "The cash the paper book starts with. Set it to your real account's size to rehearse."
+    )
+    poll_seconds = forms.IntegerField(
+        label="Ticks every (seconds)", help_text="How often the bot looks at its market.", min_value=1, max_value=POLL_S_MAX
+    )
+
+    def __init__(self, *args: Any, strategy: Strategy, bot_id: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.strategy, self.bot_id = strategy, bot_id
+        self.params: dict[str, Any] = {}
+        self.fields.update(strategy.schema.form_fields(PARAM))
+        for field in self.fields.values():
+            _dress(field)
+
+    def setting_fields(self) -> list[forms.BoundField]:
+        """Return the fields that every bot has."""
+        return [self[name] for name in self.fields if not name.startswith(PARAM) and name != "revision"]
+
+    def param_fields(self) -> list[forms.BoundField]:
+        """Return the fields of the strategy's params."""
+        return [self[name] for name in self.fields if name.startswith(PARAM)]
+
+    def clean_name(self) -> str:
+        """Refuse a name that another bot has."""
+        name: str = self.cleaned_data["name"].strip()
+        if Bot.objects.filter(name=name).exclude(pk=self.bot_id).exists():
+            raise forms.ValidationError("Another bot has this name. Archived bots keep theirs.")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        """Check the params by the strategy's own rules, also those over several params."""
+        cleaned = super().clean() or {}
+        if not any(name.startswith(PARAM) for name in self.errors):
+            self.params = self.strategy.schema.from_form(cleaned, PARAM)
+            try:
+                self.strategy.schema.clean(self.params)
+            except ParamError as error:
+                self.show_param_error(error)
+        return cleaned
+
+    def show_param_error(self, error: ParamError) -> None:
+        """Show each problem at its param's field, and what belongs to none above the form."""
+        for name, problems in error.errors.items():
+            field = f"{PARAM}{name}" if name != ERROR_KEY_ALL and f"{PARAM}{name}" in self.fields else None
+            for problem in problems:
+                self.add_error(field, problem if field else f"{name}: {problem}")
+
+
+class NewBotForm(BotForm):
+    """A new bot: on paper, stopped, for one of the symbols that the feeds know."""
+
+    market = forms.ChoiceField(label="Market", help_text="REPLAY is real market data that was recorded, played on the clock.")
+    field_order = ("name", "market")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        initial = {"paper_equity_usd": "100000", "capital_usd": "1000", "poll_seconds": 5, **(kwargs.pop("initial", None) or {})}
+        super().__init__(*args, initial=initial, **kwargs)
+        self.fields["market"].choices = market_choices()  # type: ignore[attr-defined]
+
+    def new_bot(self) -> NewBot:
+        """Return what the manager makes the bot from."""
+        venue, _, symbol = self.cleaned_data["market"].partition(":")
+        return NewBot(
+            name=self.cleaned_data["name"],
+            venue=venue,
+            symbol=symbol,
+            strategy=self.strategy.key,
+            capital_usd=self.cleaned_data["capital_usd"],
+            params=self.params,
+            poll_seconds=self.cleaned_data["poll_seconds"],
+            paper_equity_usd=self.cleaned_data["paper_equity_usd"],
+        )
+
+
+class EditBotForm(BotForm):
+    """A bot's settings. ``revision`` tells whether someone else changed the bot meanwhile."""
+
+    symbol = forms.ChoiceField(label="Symbol", help_text="Can change only while the bot holds nothing and has no open order.")
+    revision = forms.IntegerField(widget=forms.HiddenInput)
+    field_order = ("name", "symbol")
+
+    def __init__(self, *args: Any, bot: Bot, strategy: Strategy, **kwargs: Any) -> None:
+        super().__init__(*args, strategy=strategy, bot_id=bot.pk, initial=_initial(bot, strategy), **kwargs)
+        symbols = dict.fromkeys([bot.symbol, *known_symbols().get(bot.venue, ())])
+        self.fields["symbol"].choices = [(symbol, symbol) for symbol in symbols]  # type: ignore[attr-defined]
+
+    def apply(self, bot: Bot) -> Bot:
+        """Put the form's values on ``bot``, which the manager then compares and saves."""
+        for name in ("name", "symbol", "capital_usd", "paper_equity_usd", "poll_seconds"):
+            setattr(bot, name, self.cleaned_data[name])
+        bot.params = self.params
+        return bot
+
+    def take_revision(self, revision: int) -> None:
+        """Keep all that was typed, and let the next save count against ``revision``."""
+        self.data = self.data.copy()
+        self.data["revision"] = str(revision)
+
+
+def market_choices() -> list[tuple[str, str]]:
+    """Return every symbol that a feed knows, as ``venue:symbol``."""
+    marks = {Venue.REPLAY.value: "REPLAY, recorded data"}
+    return [
+        (f"{venue}:{symbol}", f"{symbol} · {marks.get(venue, venue)}")
+        for venue, symbols in known_symbols().items()
+        for symbol in symbols
+    ]
+
+
+def _initial(bot: Bot, strategy: Strategy) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "name": bot.name,
+        "symbol": bot.symbol,
+        "capital_usd": f"{bot.capital_usd:f}",
+        "paper_equity_usd": f"{bot.paper_equity_usd:f}",
+        "poll_seconds": bot.poll_seconds,
+        "revision": bot.revision,
+    }
+    params = bot.params if isinstance(bot.params, dict) else {}
+    return values | {f"{PARAM}{param.name}": params[param.name] for param in strategy.schema.params if param.name in params}
+
+
+def _dress(field: forms.Field) -> None:
+    """Give a field the theme's widget. Numbers are text boxes: a browser's number box drops what it can't read."""
+    if isinstance(field.widget, forms.HiddenInput):
+        return
+    if isinstance(field, forms.ChoiceField):
+        widget: forms.Widget = UnfoldAdminSelectWidget(choices=field.choices)
+    elif isinstance(field, forms.BooleanField):
+        widget = UnfoldBooleanSwitchWidget()
+    else:
+        number = {forms.IntegerField: "numeric", forms.DecimalField: "decimal"}.get(type(field))
+        widget = UnfoldAdminTextInputWidget(attrs={"inputmode": number, "autocomplete": "off"} if number else {})
+    widget.is_required = field.required
+    field.widget = widget

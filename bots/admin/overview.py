@@ -1,0 +1,168 @@
+"""What the pages show of a bot: its position at the current quote, how it does, when it ticked and what holds it back.
+
+A page reads its bots in three queries and asks each symbol's quote once, however many bots there are.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import QuerySet
+
+from bots.books import EXACT
+from bots.exposure import Market
+from bots.market_data.base import MarketDataError
+from bots.markets import Moment
+from bots.models import Bot, BotStatus, Position, Venue
+
+TICKING = (BotStatus.RUNNING, BotStatus.PAUSED)
+SILENT_AFTER_S_MIN = 30
+SILENT_AFTER_POLLS = 3
+NOT_KNOWN_WHY = "what the tick said cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The price a position is valued at: what it would sell for now (the bid), or else the last price that is stored."""
+
+    price: Decimal
+    seen_at: datetime | None
+    source: str
+    is_stale: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BotOverview:
+    """One bot in the book it trades in. Money is in the quote currency; None means *not known*, never zero."""
+
+    bot: Bot
+    quantity: Decimal
+    cost: Decimal
+    realised_pnl: Decimal
+    fees: Decimal
+    cash_flow: Decimal
+    mark: Mark | None
+    mark_problem: str
+    ticked_at: datetime | None
+    is_silent: bool
+    note: str
+    blocked_by: list[str] = field(default_factory=list)
+
+    @property
+    def average_price(self) -> Decimal | None:
+        """Return the average cost of one unit, or None when flat."""
+        return EXACT.divide(self.cost, self.quantity) if self.quantity else None
+
+    @property
+    def value(self) -> Decimal | None:
+        """Return what the position is worth at the mark: zero when flat, None without a mark."""
+        if not self.quantity:
+            return Decimal(0)
+        return None if self.mark is None else EXACT.multiply(self.quantity, self.mark.price)
+
+    @property
+    def unrealised_pnl(self) -> Decimal | None:
+        """Return the value less the cost, or None without a mark."""
+        return None if self.value is None else self.value - self.cost
+
+    @property
+    def pnl(self) -> Decimal | None:
+        """Return realised and unrealised P&L together, or None without a mark."""
+        return None if self.unrealised_pnl is None else self.realised_pnl + self.unrealised_pnl
+
+    @property
+    def equity(self) -> Decimal | None:
+        """Return the paper book's worth: starting cash, cash flow and the position's value. None for a live book."""
+        if self.value is None or self.bot.is_live:
+            return None
+        return self.bot.paper_equity_usd + self.cash_flow + self.value
+
+    @property
+    def is_replay(self) -> bool:
+        """Return whether the bot trades recorded market data."""
+        return self.bot.venue == Venue.REPLAY
+
+    @property
+    def is_unmanaged(self) -> bool:
+        """Return whether the bot holds something that nobody looks after."""
+        return bool(self.quantity) and self.bot.status not in TICKING
+
+
+def with_books(bots: QuerySet[Bot]) -> QuerySet[Bot]:
+    """Return the query with all that ``overviews`` needs, so that no bot costs a query of its own."""
+    return bots.select_related("tick").prefetch_related("positions")
+
+
+def overviews(bots: Iterable[Bot], now: datetime) -> list[BotOverview]:
+    """Return what is to be shown of each bot as of ``now``. Quotes come from this process's own feeds."""
+    moment = Moment(now)
+    return [_overview(bot, moment) for bot in bots]
+
+
+def overview(bot: Bot, now: datetime) -> BotOverview:
+    """Return what is to be shown of one bot."""
+    return _overview(bot, Moment(now))
+
+
+def _overview(bot: Bot, moment: Moment) -> BotOverview:
+    position = next((one for one in bot.positions.all() if one.is_live == bot.is_live), None) or Position(
+        bot=bot, is_live=bot.is_live
+    )
+    mark, problem = _mark(bot, position, moment)
+    tick = getattr(bot, "tick", None)
+    ticked_at = None if tick is None else tick.ticked_at
+    return BotOverview(
+        bot=bot,
+        quantity=position.quantity,
+        cost=position.cost,
+        realised_pnl=position.realised_pnl,
+        fees=position.fees,
+        cash_flow=position.cash_flow,
+        mark=mark,
+        mark_problem=problem,
+        ticked_at=ticked_at,
+        is_silent=_is_silent(bot, ticked_at, moment.now),
+        note="" if tick is None else tick.note,
+        blocked_by=_blocks(bot, None if tick is None else tick.blocked_by),
+    )
+
+
+def _mark(bot: Bot, position: Position, moment: Moment) -> tuple[Mark | None, str]:
+    """Return the mark, and what is wrong with it for people; an empty text when nothing is."""
+    try:
+        market = moment.market(bot.venue, bot.symbol)
+    except MarketDataError as error:
+        return _stored_mark(position), str(error)
+    quote = market.view.quote
+    stale = _is_stale(market, moment.now)
+    problem = "The quote is too old to enter on." if stale else ""
+    return Mark(quote.bid, quote.seen_at, quote.source, stale), problem
+
+
+def _stored_mark(position: Position) -> Mark | None:
+    if position.mark_price is None:
+        return None
+    return Mark(position.mark_price, position.marked_at, "last stored price", True)
+
+
+def _is_stale(market: Market, now: datetime) -> bool:
+    return now - market.view.quote.seen_at > timedelta(seconds=float(market.quote_age_max_s))
+
+
+def _is_silent(bot: Bot, ticked_at: datetime | None, now: datetime) -> bool:
+    """Return whether a bot that should tick has not for too long."""
+    if bot.status not in TICKING:
+        return False
+    patience = timedelta(seconds=max(SILENT_AFTER_S_MIN, SILENT_AFTER_POLLS * bot.poll_seconds))
+    return ticked_at is None or now - ticked_at > patience
+
+
+def _blocks(bot: Bot, blocked_by: object) -> list[str]:
+    """Return why the bot does not trade, as sentences. What cannot be read is said, not left out."""
+    reasons = [f"Entries are held: {bot.entries_held}"] if bot.entries_held else []
+    if not blocked_by or bot.status not in TICKING:
+        return reasons
+    if not isinstance(blocked_by, list):
+        return [*reasons, NOT_KNOWN_WHY]
+    return reasons + [str(one.get("message") or one) if isinstance(one, dict) else str(one) for one in blocked_by]

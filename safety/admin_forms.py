@@ -1,0 +1,168 @@
+"""Forms of the safety pages. What is refused is said at the field, and what was typed stays."""
+
+import re
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from audit import bot_names
+from safety import limits
+from safety.kill_switch import GLOBAL, KILL_SETTING, local_latches
+from safety.models import NotificationPrefs, RiskLimits, Setting
+
+__all__ = ["KILL_SETTING", "KillSwitchForm", "NotificationPrefsForm", "RiskLimitsForm", "may_release"]
+
+RELEASE_PERMISSION = "safety.change_tradingstate"
+REASON_CHARS_MAX = 500
+FIGURE_MAX = Decimal(1_000_000_000)
+BOT_SCOPE = re.compile(r"bot:[1-9][0-9]{0,17}")
+EVENTS = {
+    "autopilot_bot_created": "The autopilot made a bot",
+    "autopilot_bot_closed": "The autopilot closed a bot",
+    "risk_alert": "A risk limit was reached",
+    "kill_switch_engaged": "Trading was halted (urgent)",
+    "kill_switch_released": "Trading was released",
+    "live_enabled": "A bot was set live",
+    "live_disabled": "A bot was set to paper",
+    "order_unknown": "An order's outcome is unknown (urgent)",
+    "order_rejected": "A venue refused an order",
+    "reconciliation_mismatch": "Our books and the venue's differ (urgent)",
+    "bot_error": "A bot failed and was paused",
+    "worker_down": "No worker is alive (urgent)",
+    "audit_tampered": "The audit chain is broken (urgent)",
+    "daily_summary": "The day's summary",
+    "test": "Test messages",
+}
+
+
+def may_release(request: HttpRequest) -> bool:
+    """Return whether this person may release the kill switch."""
+    return request.user.has_perm(RELEASE_PERMISSION)
+
+
+class KillSwitchForm(forms.ModelForm[Setting]):
+    """Halt, or ask for a release. A release needs the right to it, a reason, and no latch of this host."""
+
+    may_release = False
+    value = forms.ChoiceField(
+        label="Trading",
+        choices=[("1", "Halt: no order goes out"), ("0", "Release: trading may go on")],
+        widget=UnfoldAdminRadioSelectWidget(radio_style=1),
+    )
+    reason = forms.CharField(
+        label="Reason",
+        max_length=REASON_CHARS_MAX,
+        help_text="Why. It is kept in the audit and shown on every page while trading is halted.",
+        widget=UnfoldAdminTextInputWidget(),
+    )
+
+    class Meta:
+        model = Setting
+        fields = ("value",)
+
+    def clean_value(self) -> str:
+        """Refuse a release that would not be done, with the reason at the field."""
+        value: str = self.cleaned_data["value"]
+        if value == "0" and not self.may_release:
+            raise forms.ValidationError(
+                "You may halt, but not release. Ask someone with the right to change trading states."
+            )
+        if value == "0" and (latches := local_latches()):
+            names = "; ".join(latch.reason for latch in latches)
+            raise forms.ValidationError(f"Nothing was released, since these still hold: {names}. Remove them first.")
+        return value
+
+
+class RiskLimitsForm(forms.ModelForm[RiskLimits]):
+    """Limits for all bots or for one. Empty takes the default, or for one bot what holds for all."""
+
+    class Meta:
+        model = RiskLimits
+        fields = "__all__"  # noqa: DJ007 - every limit is meant to be edited here
+        labels = {
+            "scope": "For",
+            "notional_usd_max_paper": "Order value at most, paper (USD)",
+            "notional_usd_max_live": "Order value at most, live (USD)",
+            "rate_per_minute_bot": "Orders and cancels a minute, one bot",
+            "rate_per_minute_account": "Orders and cancels a minute, the account",
+            "open_orders_bot_max": "Resting orders at most, one bot",
+            "open_orders_account_max": "Resting orders at most, the account",
+            "quote_age_s_max": "Age of a quote at most (seconds)",
+            "intent_age_s_max": "Age of an unsent order at most (seconds)",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        known = {
+            "notional_usd_max_paper": limits.PAPER_NOTIONAL_USD_MAX,
+            "notional_usd_max_live": limits.LIVE_NOTIONAL_USD_MAX,
+            **limits.DEFAULTS,
+        }
+        for name, default in known.items():
+            if name in self.fields:
+                self.fields[name].help_text = f"Empty: {default}, or for one bot what holds for all."
+        if "scope" in self.fields:
+            names = ", ".join(f"bot:{bot.bot_id} ({bot.name})" for bot in bot_names.all_bots()[:20])
+            self.fields["scope"].help_text = f"bot:NUMBER for one bot. {names}"
+
+    def clean_scope(self) -> str:
+        """Refuse a scope that no limit is ever read for."""
+        scope: str = self.cleaned_data["scope"].strip()
+        if scope != GLOBAL and not BOT_SCOPE.fullmatch(scope):
+            raise forms.ValidationError("Write global, or bot: and the bot's number, such as bot:3.")
+        return scope
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse figures that are not above zero or absurdly large, each at its field."""
+        cleaned = super().clean() or {}
+        for name, value in cleaned.items():
+            if isinstance(value, Decimal) and not 0 < value <= FIGURE_MAX:
+                self.add_error(name, f"It has to be above 0 and at most {FIGURE_MAX:,}.")
+        return cleaned
+
+
+class NotificationPrefsForm(forms.ModelForm[NotificationPrefs]):
+    """What is sent. Events that are not in the table yet count as wanted."""
+
+    wanted_events = forms.MultipleChoiceField(
+        label="Send",
+        required=False,
+        choices=list(EVENTS.items()),
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="What is urgent ignores quiet hours.",
+    )
+
+    class Meta:
+        model = NotificationPrefs
+        fields = ("enabled", "discord", "quiet_from", "quiet_until")
+        labels = {
+            "enabled": "Send notifications",
+            "discord": "Send to Discord",
+            "quiet_from": "Quiet from (UTC)",
+            "quiet_until": "Quiet until (UTC)",
+        }
+        help_texts = {
+            "enabled": "Nothing is sent yet: the channels come with a later version. What you choose here is kept for it.",
+            "quiet_from": "Leave both empty for no quiet hours.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kept = self.instance.events or {}
+        self.initial["wanted_events"] = [name for name in EVENTS if kept.get(name, True)]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse quiet hours with one end, and turn the ticked events into the kept form."""
+        cleaned = super().clean() or {}
+        if (cleaned.get("quiet_from") is None) != (cleaned.get("quiet_until") is None):
+            self.add_error("quiet_until", "Give both ends of the quiet hours, or none.")
+        wanted = cleaned.pop("wanted_events", [])
+        self.instance.events = {**(self.instance.events or {}), **{name: name in wanted for name in EVENTS}}
+        return cleaned

@@ -1,0 +1,53 @@
+"""The console's own addresses under the admin: the moving parts of its pages. They only read."""
+
+from datetime import timedelta
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import URLPattern, path
+from django.utils import timezone
+
+from audit.admin_base import ok_or_login
+from bots.admin import equity
+from tradingops.dashboard import CHART_HOURS, live_context
+from tradingops.mode import status_of
+
+SEE_BOTS = "bots.view_bot"
+
+
+def status_part(request: HttpRequest) -> HttpResponse:
+    """Answer with the banner: mode, trading state and why."""
+    if not (request.user.is_authenticated and getattr(request.user, "is_staff", False)):
+        return HttpResponse(status=204, headers={"HX-Refresh": "true"})
+    context = {"console": status_of(request), "console_private": True}
+    return render(request, "admin/console/banner.html", context)
+
+
+def dashboard_part(request: HttpRequest) -> HttpResponse:
+    """Answer with the moving part of the dashboard."""
+    refused = ok_or_login(request, SEE_BOTS)
+    return refused or render(request, "admin/console/dashboard_live.html", live_context(request, timezone.now()))
+
+
+def equity_data(request: HttpRequest) -> HttpResponse:
+    """Answer with the points of the dashboard's chart: all paper books together."""
+    refused = ok_or_login(request, SEE_BOTS)
+    since = timezone.now() - timedelta(hours=CHART_HOURS)
+    return refused or JsonResponse(
+        {"points": equity.chart_data(equity.curve(equity.current_bots(), is_live=False, since=since))}
+    )
+
+
+def extra_urls() -> list[URLPattern]:
+    """Return the addresses; each sees to its own sign-in, since a redirect would land in the middle of a page."""
+    return [
+        path("part/status/", status_part, name="console_status"),
+        path("part/dashboard/", dashboard_part, name="console_dashboard"),
+        path("part/equity/", equity_data, name="console_equity"),
+    ]
+
+
+def install() -> None:
+    """Add the addresses to the admin site; the theme's site asks for them under this name."""
+    admin.site.extra_urls = extra_urls  # type: ignore[attr-defined]

@@ -1,0 +1,133 @@
+// The equity chart, and the warning that the figures stand still. htmx does the rest.
+"use strict";
+
+(() => {
+    const REFRESH_MS = 10000;
+    const LOST_AFTER_MS = 20000;
+    const money = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
+    const two = (number) => String(number).padStart(2, "0");
+
+    const clock = (ms, withDay) => {
+        const moment = new Date(ms);
+        const time = `${two(moment.getUTCHours())}:${two(moment.getUTCMinutes())}`;
+        return withDay ? `${moment.toISOString().slice(0, 10)} ${time} UTC` : time;
+    };
+
+    const theme = () => {
+        const isDark = document.documentElement.classList.contains("dark");
+        return {
+            line: isDark ? "#60a5fa" : "#2563eb",
+            fill: isDark ? "rgba(96, 165, 250, .12)" : "rgba(37, 99, 235, .08)",
+            grid: isDark ? "#1f2937" : "#e5e7eb",
+            text: isDark ? "#9ca3af" : "#6b7280",
+        };
+    };
+
+    const options = () => ({
+        animation: false,
+        responsive: true,
+        maintainAspectRatio: false,
+        interaction: { mode: "nearest", axis: "x", intersect: false },
+        scales: {
+            x: { type: "linear", ticks: { maxTicksLimit: 7, maxRotation: 0, callback: (ms) => clock(ms, false) } },
+            y: { ticks: { maxTicksLimit: 6, callback: (usd) => money.format(usd) } },
+        },
+        plugins: {
+            legend: { display: false },
+            tooltip: {
+                displayColors: false,
+                callbacks: {
+                    title: (items) => clock(items[0].parsed.x, true),
+                    label: (item) => money.format(item.parsed.y),
+                },
+            },
+        },
+    });
+
+    const paint = (chart) => {
+        const colours = theme();
+        Object.assign(chart.data.datasets[0], { borderColor: colours.line, backgroundColor: colours.fill });
+        for (const scale of [chart.options.scales.x, chart.options.scales.y]) {
+            scale.grid = { color: colours.grid };
+            scale.border = { display: false };
+            scale.ticks.color = colours.text;
+        }
+        chart.update();
+    };
+
+    const summarise = (card, points) => {
+        const summary = card.querySelector("[data-equity-summary]");
+        if (points.length < 2) {
+            summary.textContent = "";
+            return;
+        }
+        const [first, last] = [points[0], points[points.length - 1]];
+        const change = last[1] - first[1];
+        const sign = change > 0 ? "+" : "";
+        summary.textContent = `${money.format(last[1])} at ${clock(last[0], false)} UTC, ${sign}${money.format(change)} since ${clock(first[0], true)}`;
+    };
+
+    const show = (canvas, chart, points) => {
+        const card = canvas.closest("section");
+        const isEmpty = points.length < 2;
+        card.querySelector("[data-equity-empty]").hidden = !isEmpty;
+        canvas.hidden = isEmpty;
+        const dataset = chart.data.datasets[0];
+        dataset.data = points.map(([x, y]) => ({ x, y }));
+        if (!isEmpty) {
+            chart.options.scales.x.min = points[0][0];
+            chart.options.scales.x.max = points[points.length - 1][0];
+        }
+        summarise(card, points);
+        chart.update();
+    };
+
+    const refresh = async (canvas, chart) => {
+        if (document.hidden) {
+            return;
+        }
+        try {
+            const answer = await fetch(canvas.dataset.equityUrl, { headers: { Accept: "application/json" } });
+            if (answer.ok && answer.status !== 204) {
+                show(canvas, chart, (await answer.json()).points);
+            }
+        } catch {
+            // The console does not answer; the warning above the page says so.
+        }
+    };
+
+    const startChart = (canvas) => {
+        const dataset = { data: [], fill: "start", borderWidth: 2, pointRadius: 0, pointHitRadius: 8, tension: 0 };
+        const chart = new Chart(canvas, { type: "line", data: { datasets: [dataset] }, options: options() });
+        paint(chart);
+        new MutationObserver(() => paint(chart)).observe(document.documentElement, { attributeFilter: ["class"] });
+        refresh(canvas, chart);
+        setInterval(() => refresh(canvas, chart), REFRESH_MS);
+    };
+
+    const watchAnswers = () => {
+        const warning = document.querySelector("[data-lost]");
+        if (!warning) {
+            return;
+        }
+        let answeredAt = Date.now();
+        document.body.addEventListener("htmx:afterRequest", (event) => {
+            if (event.detail.successful) {
+                answeredAt = Date.now();
+                warning.hidden = true;
+            }
+        });
+        setInterval(() => {
+            const silent = Date.now() - answeredAt;
+            if (silent > LOST_AFTER_MS) {
+                warning.querySelector("[data-lost-age]").textContent = `${Math.round(silent / 1000)} s`;
+                warning.hidden = false;
+            }
+        }, 1000);
+    };
+
+    document.addEventListener("DOMContentLoaded", () => {
+        document.querySelectorAll("canvas[data-equity-url]").forEach(startChart);
+        watchAnswers();
+    });
+})();
