@@ -1,10 +1,12 @@
 """The kill switch: three latches, any of which halts, and what it takes to engage and to release them."""
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.utils import timezone
 
 from audit.log import OperatorEventRecord, joined_unit, record
@@ -14,6 +16,12 @@ from safety.models import Setting, TradingState
 
 GLOBAL = "global"
 KILL_SETTING = "kill_switch"
+# As scopes_of() writes them: a scope that is spelt otherwise would bind nothing.
+SCOPE_PATTERN = re.compile(r"global|venue:[a-z0-9_-]+|bot:[1-9][0-9]*", re.ASCII)
+
+
+class UnknownScopeError(ValueError):
+    """There is no such scope, so engaging it would stop nothing."""
 
 
 class ReleaseRefusedError(Exception):
@@ -42,7 +50,7 @@ class StateBook:
         local = local_latches()
         try:
             return cls(local, _row_latches())
-        except DatabaseError:
+        except Error:
             reason = "the trading state cannot be read from the database"
             return cls([*local, Latch("database", Level.HALTED, reason)], {})
 
@@ -72,15 +80,26 @@ def scopes_of(venue: str | None, bot_id: int | None) -> list[str]:
 def local_latches() -> list[Latch]:
     """Return what halts this host by itself: the file var/KILL and the KILL_SWITCH variable."""
     latches = []
-    path = Path(settings.KILL_FILE)
-    try:
-        if path.exists() or path.is_symlink():
-            latches.append(Latch("file", Level.HALTED, f"the file {path.name} exists in {path.parent.name}/"))
-    except OSError:
-        latches.append(Latch("file", Level.HALTED, f"the file {path.name} cannot be looked for"))
+    if reason := _file_reason(Path(settings.KILL_FILE)):
+        latches.append(Latch("file", Level.HALTED, reason))
     if settings.ENVIRONMENT.kill_switch_engaged:
         latches.append(Latch("environment", Level.HALTED, "KILL_SWITCH is set in the environment"))
     return latches
+
+
+def _file_reason(path: Path) -> str:
+    """Return why the file latch halts, or an empty text. Whatever has its name counts, a broken link too.
+
+    Not Path.exists(): it answers False to several errors, and from Python 3.14 on to all of them.
+    """
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        # In a directory that is gone nobody can set the latch, and one that was set is lost.
+        return "" if path.parent.is_dir() else f"the directory {path.parent.name}/ of the file {path.name} is missing"
+    except OSError:
+        return f"the file {path.name} cannot be looked for"
+    return f"the file {path.name} exists in {path.parent.name}/"
 
 
 # Read before every order: one plain statement costs a third of what two query sets do.
@@ -112,21 +131,26 @@ def _latch_of(scope: str, value: str, reason: str) -> Latch:
 
 
 def engage(level: Level, reason: str, *, actor: str, scope: str = GLOBAL) -> Level:
-    """Raise ``scope`` to ``level`` and return the level that now holds there. A lower level never replaces a higher one."""
+    """Raise ``scope`` to ``level`` and return the level that now holds there. A lower level never replaces a higher one.
+
+    Who asked is audited, also when the scope was that strict before. Raises UnknownScopeError.
+    """
     with joined_unit():
         row = _locked(scope)
-        before = Level(row.level)
-        if level.rank > before.rank:
-            _move(row, level, reason, actor, "kill_switch_engaged")
+        before = _latch_of(scope, row.level, row.reason).level
+        holds = max(before, level, key=lambda one: one.rank)
+        _audit("kill_switch_engaged", row, holds, reason, actor)
+        if holds != before:
+            _save(row, holds, reason, actor)
         if scope == GLOBAL and level == Level.HALTED:
             Setting.objects.update_or_create(key=KILL_SETTING, defaults={"value": "1"})
-        return level if level.rank > before.rank else before
+        return holds
 
 
 def release(reason: str, *, actor: str, scope: str = GLOBAL) -> list[Latch]:
     """Set ``scope`` to active and return the latches that still hold. Only a person may release, and never without a reason.
 
-    Raises ReleaseRefusedError without a reason, or while the file or the variable of this host holds.
+    Raises ReleaseRefusedError without a reason, or while the file or the variable of this host holds, and UnknownScopeError.
     """
     if not reason.strip():
         raise ReleaseRefusedError("A release needs a reason.")
@@ -134,7 +158,9 @@ def release(reason: str, *, actor: str, scope: str = GLOBAL) -> list[Latch]:
         names = "; ".join(latch.reason for latch in latches)
         raise ReleaseRefusedError(f"Nothing was released, since these still hold: {names}. Remove them first.")
     with joined_unit():
-        _move(_locked(scope), Level.ACTIVE, reason, actor, "kill_switch_released")
+        row = _locked(scope)
+        _audit("kill_switch_released", row, Level.ACTIVE, reason, actor)
+        _save(row, Level.ACTIVE, reason, actor)
         if scope == GLOBAL:
             Setting.objects.update_or_create(key=KILL_SETTING, defaults={"value": "0"})
         held = _row_latches()
@@ -143,13 +169,21 @@ def release(reason: str, *, actor: str, scope: str = GLOBAL) -> list[Latch]:
 
 
 def _locked(scope: str) -> TradingState:
-    defaults = {"level": Level.ACTIVE, "changed_at": timezone.now()}
+    """Return the scope's row, locked. One that is missing is made as it reads: halted for the global scope, else active."""
+    if not SCOPE_PATTERN.fullmatch(scope):
+        raise UnknownScopeError(f"There is no scope {scope!r}: write global, venue:NAME or bot:ID.")
+    level = Level.HALTED if scope == GLOBAL else Level.ACTIVE
+    defaults = {"level": level, "changed_at": timezone.now()}
     TradingState.objects.get_or_create(scope=scope, defaults=defaults)
     return TradingState.objects.select_for_update().get(scope=scope)
 
 
-def _move(row: TradingState, level: Level, reason: str, actor: str, action: str) -> None:
-    old = row.level
+def _save(row: TradingState, level: Level, reason: str, actor: str) -> None:
     row.level, row.reason, row.actor, row.changed_at = level, reason, actor, timezone.now()
     row.save()
-    record(OperatorEventRecord(actor=actor, action=action, object=row.scope, old=old, new=level.value, reason=reason))
+
+
+def _audit(action: str, row: TradingState, new: Level, reason: str, actor: str) -> None:
+    record(
+        OperatorEventRecord(actor=actor, action=action, object=row.scope, old=row.level, new=new.value, reason=reason)
+    )
