@@ -3,13 +3,14 @@
 import base64
 import hashlib
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.db import connection
 
 from safety.models import Setting
 
 LENGTH_MAX = 18
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSTALLATION_KEY = "installation_id"
 # It never changes for a database, so it is read once by each process.
 _known: dict[str, str] = {}
@@ -27,8 +28,12 @@ def installation_id() -> str:
 
 
 def tick_order_id(installation: str, bot_id: int, due_at: datetime, leg: str) -> str:
-    """Return the id of one leg of one tick: ``t`` and 85 bits of a hash over installation, bot, due time and leg."""
-    due_us = int(due_at.astimezone(UTC).timestamp() * 1_000_000)
+    """Return the id of one leg of one tick: ``t`` and 85 bits of a hash over installation, bot, due time and leg.
+
+    Raises TypeError for a time without a zone.
+    """
+    # Whole microseconds: as a float, times a microsecond apart would share an id.
+    due_us = (due_at - EPOCH) // timedelta(microseconds=1)
     digest = hashlib.sha256(f"{installation}|{bot_id}|{due_us}|{leg}".encode()).digest()
     return "t" + base64.b32encode(digest).decode().lower()[: LENGTH_MAX - 1]
 
