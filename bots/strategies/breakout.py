@@ -143,8 +143,8 @@ class Breakout:
         stop = max(_peak(view), bid) - multiple * atr
         if bid > stop:
             return None
-        distance = f"{multiple} x ATR {atr:.6g}"
-        return f"ATR stop: the bid {bid} is at or below {stop:.8g}, {distance} under its best since the entry"
+        distance = f"{multiple} x ATR {float(atr):.6g}"
+        return f"ATR stop: the bid {bid} is at or below {float(stop):.8g}, {distance} under its best since the entry"
 
     def next_bar(self, scan: Scan) -> int:
         """Return the first bar at which ``propose`` may have something to do."""
