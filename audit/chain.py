@@ -78,9 +78,10 @@ def order_json(values: Sequence[Any]) -> str:
         ref,
     ) = values
     return _ORDER_TEMPLATE % (
-        quote(actor), "null" if amount is None else quote(amount), "null" if bot_id is None else int(bot_id), quote(order_id),
-        quote(details), quote(event), int(live), quote(kind), OPEN if prev is None else quote(prev), 
-        "null" if price is None else quote(price), quote(reason), OPEN if seq is None else int(seq), quote(side), quote(status), quote(symbol), quote(ts), quote(venue), quote(ref),
+        quote(actor), "null" if amount is None else quote(amount), "null" if bot_id is None else int(bot_id),
+        quote(order_id), quote(details), quote(event), int(live), quote(kind), OPEN if prev is None else quote(prev),
+        "null" if price is None else quote(price), quote(reason), OPEN if seq is None else int(seq), quote(side),
+        quote(status), quote(symbol), quote(ts), quote(venue), quote(ref),
     )  # fmt: skip
 
 

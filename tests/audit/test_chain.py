@@ -150,7 +150,8 @@ def test_walker_names_a_row_with_a_value_of_another_type(value: Any) -> None:
     rows = chained(3)
     rows[1][2 + ORDER_COLUMNS.index("symbol")] = value
     bad = Walker(Chain.PAPER).check(rows)
-    assert bad is not None and bad.id == 102
+    assert bad is not None
+    assert bad.id == 102
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,8 @@ def test_walker_names_the_row_after_one_that_was_rewritten_with_its_hash() -> No
     rows[2][2 + ORDER_COLUMNS.index("price")] = "1"
     rows[2][1] = row_hash(Chain.PAPER, rows[2][2:])
     bad = Walker(Chain.PAPER).check(rows)
-    assert bad is not None and (bad.seq, bad.why) == (4, "prev_hash is not the hash of the row before")
+    assert bad is not None
+    assert (bad.seq, bad.why) == (4, "prev_hash is not the hash of the row before")
 
 
 @given(st.integers(0, 4), st.integers(0, 4))

@@ -26,7 +26,7 @@ def written(committed_db: CommittedDatabase) -> CommittedDatabase:
 def refused(sql: str) -> None:
     """Check that a statement is refused and changes nothing in any of the tables."""
     before = {table: fetch(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES}
-    with pytest.raises(IntegrityError, match="append-only|only move on"):
+    with pytest.raises(IntegrityError, match=r"append-only|only move on"):
         execute(sql)
     assert {table: fetch(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES} == before
 
