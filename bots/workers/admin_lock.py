@@ -1,7 +1,7 @@
 """Read-only pages over django-q2's tables.
 
-A schedule or a queued task may name any importable function: whoever may add or change one can run anything. django-q2's own
-pages allow it, and resubmit tasks on a click, so they are replaced for everybody, superusers too.
+A schedule or a queued task may name any importable function: whoever may add or change one can run anything.
+django-q2's own pages allow it, and resubmit tasks on a click, so they are replaced for everybody, superusers too.
 """
 
 import django_q.admin  # noqa: F401  (registers its pages at import: they must be there to be replaced)
@@ -38,7 +38,7 @@ class ResultAdmin(ReadOnlyAdmin):
     list_display = ("name", "func", "group", "cluster", "started", "stopped")
     list_filter = ("cluster",)
     # The pickled columns are not opened for a page.
-    fields = ("id", "name", "func", "group", "cluster", "started", "stopped", "attempt_count")
+    fields: tuple[str, ...] = ("id", "name", "func", "group", "cluster", "started", "stopped", "attempt_count")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         rows: QuerySet[Model] = super().get_queryset(request)

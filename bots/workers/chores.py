@@ -3,8 +3,8 @@
     @chore(every_s=60)
     def write_anchors(now: datetime) -> None: ...
 
-Chores live in the modules named by CHORE_MODULES. They run one after another in one worker of all hosts (a lease decides), so each
-must be short and able to run twice. An error in one is shown and stops no other.
+Chores live in the modules named by CHORE_MODULES. They run one after another in one worker of all hosts (a lease
+decides), so each must be short and able to run twice. An error in one is shown and stops no other.
 """
 
 import logging
@@ -49,7 +49,7 @@ _registry: dict[str, Chore] = {}
 
 
 def chore(every_s: float) -> Callable[[Work], Work]:
-    """Register a function that takes ``now`` to be called every ``every_s`` seconds. Raises ValueError on a taken name."""
+    """Register a function of ``now`` to be called every ``every_s`` seconds. Raises ValueError on a taken name."""
 
     def register(work: Work) -> Work:
         name = f"{work.__module__}.{work.__qualname__}"

@@ -29,7 +29,7 @@ __all__ = ["Cluster", "SentinelsKeepDying", "stopping"]
 
 log = logging.getLogger(__name__)
 
-#: A sentinel whose loop has not turned for this long is stuck (a database that never answers): it is killed and replaced.
+#: A sentinel whose loop has not turned for this long is stuck (a database that never answers): it is replaced.
 PULSE_MAX_S = 60.0
 #: More deaths than this within a minute: something is wrong that another start won't mend.
 DEATHS_PER_MINUTE_MAX = 10

@@ -1,7 +1,7 @@
 """The clock that every worker shares.
 
-Hosts disagree about the time; leases and heartbeats are compared across hosts. On PostgreSQL the database's clock decides.
-SQLite means one host, whose own clock is as good.
+Hosts disagree about the time; leases and heartbeats are compared across hosts. On PostgreSQL the database's clock
+decides. SQLite means one host, whose own clock is as good.
 """
 
 from datetime import timedelta

@@ -61,7 +61,7 @@ class Heart:
         WorkerHeartbeat.objects.filter(pk=self.worker_id).delete()
 
     def hand_over(self) -> None:
-        """Count as dead from now on, but leave the row: a successor follows, and health must not see nobody meanwhile."""
+        """Count as dead from now on, but leave the row: health must not see nobody before the successor begins."""
         WorkerHeartbeat.objects.filter(pk=self.worker_id).update(
             seen_at=database_time(-LIVE_WITHIN_S), shards="", details={"ended": True}
         )

@@ -1,8 +1,8 @@
 """Leases with fencing tokens: at most one worker acts on a shard, and a frozen one can't write after it lost it.
 
-A lease is taken by a conditional update that raises ``epoch``; the row count decides who won. Whoever writes under a lease
-calls ``Fence.check()`` last in its transaction: the check locks the lease's row, so that nobody can take the lease between
-the check and the commit.
+A lease is taken by a conditional update that raises ``epoch``; the row count decides who won. Whoever writes under a
+lease calls ``Fence.check()`` last in its transaction: the check locks the lease's row, so that nobody can take the
+lease between the check and the commit.
 """
 
 import time
@@ -40,7 +40,7 @@ def shard_lease(shard: int) -> str:
 
 @dataclass(frozen=True)
 class _Instant:
-    """One moment on two clocks. The monotonic one stands still while a laptop sleeps; the wall clock may be set back."""
+    """One moment on two clocks. The monotonic one stands still while a laptop sleeps; the other may be set back."""
 
     monotonic_s: float = field(default_factory=time.monotonic)
     wall: datetime = field(default_factory=timezone.now)
@@ -85,12 +85,12 @@ class Fence:
     def check(self) -> None:
         """Refuse to go on unless every lease is still held; nobody can take one before the transaction ends.
 
-        Call it in the transaction, after the writes. Raises LeaseLost, and TransactionManagementError outside a transaction.
+        Call it in the transaction, after the writes. Raises LeaseLost; TransactionManagementError outside of one.
         """
         if not connection.in_atomic_block:
             raise transaction.TransactionManagementError("a fence protects nothing outside a transaction")
-        # A locking read and not an update: it leaves no dead row, and the order of the locks is fixed. SQLite has no row
-        # locks; there the transaction holds the whole database from its start (transaction_mode IMMEDIATE).
+        # A locking read and not an update: it leaves no dead row, and the order of the locks is fixed. SQLite has no
+        # row locks; there the transaction holds the whole database from its start (transaction_mode IMMEDIATE).
         held = dict(
             Lease.objects.select_for_update()
             .filter(

@@ -52,7 +52,7 @@ class Pulse:
 
 
 class TaskTimer:
-    """Stands in for the timer that django-q2's worker sets: its deadline is read by the sentinel, its value by nobody else.
+    """Stands in for the timer that django-q2's worker sets. The sentinel reads its deadline, nobody else its value.
 
     The worker sets -1 when idle, the task's timeout in seconds when busy, 0 when a task ran out of time.
     """

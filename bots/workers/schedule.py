@@ -1,7 +1,7 @@
 """When bots are due. Pure: no clock, no database.
 
-Due times lie on a grid: every ``poll_seconds``, shifted by a phase that is the bot's own, counted from the epoch. So every
-worker computes the same due times, and a tick that is repeated after a takeover has the due time of the first try.
+Due times lie on a grid: every ``poll_seconds``, shifted by a phase that is the bot's own, counted from the epoch. So
+every worker computes the same due times, and a tick repeated after a takeover has the due time of the first try.
 """
 
 import heapq
@@ -86,7 +86,7 @@ class Schedule:
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self, now: datetime, limit: int) -> list[DueTick]:
-        """Take up to ``limit`` bots that are due, the longest waiting first, and set their next due times after ``now``."""
+        """Take up to ``limit`` bots that are due, the longest waiting first; each is next due after ``now``."""
         ticks: list[DueTick] = []
         while len(ticks) < limit:
             first = self.next_due()

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -164,7 +164,8 @@ class Runner(Shift):
         super().__init__(WorkerKind.RUNNER, LeaseHolder(heart.worker_id), heart, life_s)
         self._tick_batch, self._load_schedule = tick_batch, load_schedule
         self._schedule = Schedule()
-        self._batch_max = self._batch_size = batch_max
+        self._batch_max = batch_max
+        self._suspects: set[int] = set()
         self._renew, self._share, self._reload = Every(RENEW_EVERY_S), Every(SHARE_EVERY_S), Every(RELOAD_EVERY_S)
         self._ticks = 0
 
@@ -218,14 +219,24 @@ class Runner(Shift):
             self.leases.claim([shard_lease(shard) for shard in range(SHARD_COUNT)], share - len(held))
 
     def _tick_due(self) -> None:
-        """Tick every bot that is due now, in batches; leave early when a stop is asked for or a lease needs renewing."""
+        """Tick every bot that is due now, in batches; leave early for a stop, or when the leases need renewing."""
         rounds_end_s = time.monotonic() + RENEW_EVERY_S / 2
         while not stopping() and time.monotonic() < rounds_end_s:
             now = timezone.now()
-            ticks = self._schedule.pop_due(now, self._batch_size)
-            if not ticks:
+            parts = self._parts(self._schedule.pop_due(now, self._batch_max))
+            if not parts:
                 return
-            self._tick(ticks, now)
+            try:
+                while parts and not stopping():
+                    self._tick(parts.pop(0), now)
+            finally:
+                self._schedule.put_back(tick for part in parts for tick in part)
+
+    def _parts(self, ticks: list[DueTick]) -> list[list[DueTick]]:
+        """Return the bots that tick together, and each that was in a batch that failed on its own."""
+        together = [tick for tick in ticks if tick.bot_id not in self._suspects]
+        alone = [[tick] for tick in ticks if tick.bot_id in self._suspects]
+        return [together, *alone] if together else alone
 
     def _tick(self, ticks: list[DueTick], now: datetime) -> None:
         try:
@@ -235,10 +246,14 @@ class Runner(Shift):
             log.warning("nothing written: %s", lost)
             self._give_up_lost(ticks)
             return
-        except Exception:
-            self._isolate(ticks)
+        except (OperationalError, InterfaceError):
+            # The database's fault, not a bot's: due again when the round's rest is over.
+            self._schedule.put_back(ticks)
             raise
-        self._batch_size = min(self._batch_size * 2, self._batch_max)
+        except Exception:
+            self._suspect(ticks)
+            raise
+        self._suspects.difference_update(tick.bot_id for tick in ticks)
         self._ticks += len(ticks)
 
     def _give_up_lost(self, ticks: list[DueTick]) -> None:
@@ -248,11 +263,11 @@ class Runner(Shift):
         self._reload.now()
         self._schedule.put_back(tick for tick in ticks if shard_lease(shard_of(tick.bot_id)) in self.leases.names)
 
-    def _isolate(self, ticks: list[DueTick]) -> None:
-        """After a failed batch try smaller ones, so that one bad bot holds up nobody else; alone, it waits for its turn."""
+    def _suspect(self, ticks: list[DueTick]) -> None:
+        """Let each bot of a failed batch tick alone, so that a bad one holds up nobody; one that fails alone waits."""
+        self._suspects = (self._suspects | {tick.bot_id for tick in ticks}) & self._schedule.bot_ids
         if len(ticks) > 1:
             self._schedule.put_back(ticks)
-        self._batch_size = max(1, self._batch_size // 8)
 
 
 def runner_from_settings(cluster_id: str, life_s: float) -> Runner:

@@ -53,7 +53,7 @@ def plans() -> tuple[ShiftPlan, ...]:
 
 
 def top_up() -> int:
-    """Queue the shift tasks that are missing; return how many. Safe to call from anywhere, at any time, by many at once."""
+    """Queue the shift tasks that are missing; return how many. Safe to call at any time, by many at once."""
     if not any(_missing(plan, stale=[]) for plan in plans()):
         return 0
     with transaction.atomic():

@@ -1,8 +1,8 @@
 """One worker process: takes its tasks from the queue itself, runs them, and stores what came of them.
 
-django-q2 feeds its workers through a pipe that they share, guarded by locks that they share. Killing a process that holds
-one hangs the cluster for ever. The ORM broker already hands each task to one taker only, so every worker here is its own
-taker, and nothing is shared that a death could leave behind.
+django-q2 feeds its workers through a pipe that they share, guarded by locks that they share. Killing a process that
+holds one hangs the cluster for ever. The ORM broker already hands each task to one taker only, so every worker here is
+its own taker, and nothing is shared that a death could leave behind.
 """
 
 import logging
@@ -39,12 +39,12 @@ def work(name: str, cluster_id: str, parent_pid: int, stop: StopFlag, timer: Tas
     apply_cluster_settings(name)
     broker = get_broker()
     try:
-        worker(_Feed(broker), _Results(broker), timer, cluster_settings(name)["timeout"])
+        worker(Feed(broker), Results(broker), timer, cluster_settings(name)["timeout"])
     finally:
         connections.close_all()
 
 
-class _Feed:
+class Feed:
     """Stands in for the shared task queue."""
 
     def __init__(self, broker: Broker) -> None:
@@ -80,14 +80,14 @@ class _Feed:
         return task
 
 
-class _Results:
+class Results:
     """Stands in for the shared result queue and the monitor process behind it."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
 
     def put(self, task: dict[str, Any]) -> None:
-        """Store a result and take the task off the queue. When that fails, the task comes again: tasks are idempotent."""
+        """Store a result and take the task off the queue. If that fails the task comes again: tasks are idempotent."""
         if not task["success"]:
             log.error("task %s failed: %s", task["name"], task["result"])
         try:

@@ -136,4 +136,4 @@ def ground(committed_db: CommittedDatabase, tmp_path: Path) -> Iterator[Ground]:
     yield ground
     for cluster in ground.clusters:
         cluster.end()
-        print(cluster.log[-8000:])  # shown when the test failed
+        sys.stdout.write(cluster.log[-8000:])  # shown when the test failed

@@ -1,4 +1,4 @@
-"""Settings of the worker processes that these tests start: the console's own, with short lives and a tick that only notes."""
+"""Settings of the worker processes that these tests start: the console's own, but the tick only takes notes."""
 
 import os
 

@@ -1,9 +1,11 @@
-"""Real clusters that are killed, frozen and signalled. Every test ends with every bot ticking, or with no process left."""
+"""Real clusters that are killed, frozen and signalled: every bot ticks on, or no process is left."""
 
 import os
 import signal
 import time
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,18 @@ def idle_pid(cluster: ClusterUnderTest) -> int:
     return idle
 
 
+def victims_of(cluster: ClusterUnderTest) -> dict[str, Callable[[], list[int]]]:
+    """Return whom to kill: called one after the other, when all is well again."""
+    return {
+        "an idle worker": lambda: [idle_pid(cluster)],
+        "a busy runner": lambda: runner_pids()[:1],
+        "all runners": runner_pids,
+        "all workers of the other cluster": lambda: cluster.pids("q2-slow"),
+        "the runners' sentinel": lambda: cluster.pids("q2-runners-watc"),
+        "the other sentinel": lambda: cluster.pids("q2-slow-watch"),
+    }
+
+
 def wait_for_start(ground: Ground, cluster: ClusterUnderTest) -> None:
     """Wait until the cluster is complete, both runners share the shards, and every bot ticks."""
     wait_until(lambda: is_complete(cluster), 20, "the cluster is complete")
@@ -58,14 +72,7 @@ def test_kill_9_of_any_process_in_turn_is_healed_and_doubles_nothing(ground: Gro
     cluster = ground.start()
     wait_for_start(ground, cluster)
     for _ in range(2):
-        for name, victims in (
-            ("an idle worker", lambda: [idle_pid(cluster)]),
-            ("a busy runner", lambda: runner_pids()[:1]),
-            ("all runners", runner_pids),
-            ("all workers of the other cluster", lambda: cluster.pids("q2-slow")),
-            ("the runners' sentinel", lambda: cluster.pids("q2-runners-watc")),
-            ("the other sentinel", lambda: cluster.pids("q2-slow-watch")),
-        ):
+        for name, victims in victims_of(cluster).items():
             killed = victims()
             assert killed, name
             for pid in killed:
@@ -74,7 +81,7 @@ def test_kill_9_of_any_process_in_turn_is_healed_and_doubles_nothing(ground: Gro
             wait_until(lambda: is_complete(cluster), 10, f"the cluster is complete again after {name} died")
             wait_until(lambda: at_work(cluster), 10, f"all shifts are at work again after {name} died")
             assert not set(killed) & {child.pid for child in cluster.children()}
-            print(f"{name}: every bot ticked again after {took_s:.1f} s")
+            assert took_s < 10, name
     assert cluster.main.poll() is None
     ground.check_no_double_tick_was_tried()
     assert cluster.stop(signal.SIGTERM, group=True) < 5
@@ -85,16 +92,21 @@ def test_kill_9_of_the_main_process_leaves_nobody_and_another_cluster_takes_over
     wait_until(lambda: is_complete(first) and is_complete(second), 20, "both clusters are complete")
     wait_until(lambda: at_work(first, second), 10, "four runners are at work")
     ground.wait_for_all_bots()
-    wait_until(lambda: Lease.objects.filter(name__startswith="shard:").values("holder").distinct().count() == 4, 5, "fair shares")
+    wait_until(
+        lambda: Lease.objects.filter(name__startswith="shard:").values("holder").distinct().count() == 4,
+        5,
+        "fair shares",
+    )
     os.kill(first.main.pid, signal.SIGKILL)
     killed_at = timezone.now()
     first.main.wait()
     wait_until(lambda: not first.children(), 2, "no orphan is left")
-    wait_until(lambda: len(ground.bots_ticked_since(killed_at + timedelta(seconds=0.5))) == 32, 10, "every bot ticks elsewhere")
+    wait_until(
+        lambda: len(ground.bots_ticked_since(killed_at + timedelta(seconds=0.5))) == 32, 10, "every bot ticks elsewhere"
+    )
     taken_over_s = (timezone.now() - killed_at).total_seconds()
     assert taken_over_s < 10, taken_over_s
     ground.check_no_double_tick_was_tried()
-    print(f"every bot ticked elsewhere after {taken_over_s:.1f} s")
     wait_until(lambda: at_work(second), 10, "the dead count as dead")
 
 
@@ -135,7 +147,9 @@ def test_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(ground: Groun
     frozen = WorkerHeartbeat.objects.get(pid=frozen_pid, kind=WorkerKind.RUNNER).worker_id
     held = dict(Lease.objects.filter(holder=frozen).values_list("name", "epoch"))
     assert held
-    wait_until(lambda: len(ground.bots_ticked_since(frozen_at + timedelta(seconds=1))) == 32, 10, "its bots tick elsewhere")
+    wait_until(
+        lambda: len(ground.bots_ticked_since(frozen_at + timedelta(seconds=1))) == 32, 10, "its bots tick elsewhere"
+    )
     assert not Lease.objects.filter(holder=frozen).exists()
     os.kill(frozen_pid, signal.SIGCONT)
     wait_until(lambda: f"nothing written: {frozen} lost" in cluster.log, 5, "the woken worker is refused")
@@ -148,7 +162,7 @@ def test_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(ground: Groun
 
 
 def test_end_of_a_shift_hands_over_to_a_successor_without_a_pause(ground: Ground) -> None:
-    cluster = ground.start("-n", "runners", TEST_SHIFT_LIFE_S="3")
+    ground.start("-n", "runners", TEST_SHIFT_LIFE_S="3")
     wait_until(lambda: len(runner_pids()) == 2, 20, "both runners are at work")
     first = set(live(WorkerKind.RUNNER).values_list("pk", flat=True))
     ground.wait_for_all_bots()
@@ -159,8 +173,10 @@ def test_end_of_a_shift_hands_over_to_a_successor_without_a_pause(ground: Ground
         "other runners are at work",
     )
     ground.wait_for_all_bots(timeout_s=4)
-    ticked = list(TickNote.objects.filter(bot_id=1, ticked_at__gt=started).order_by("due_at").values_list("due_at", flat=True))
-    gaps_s = [(later - earlier).total_seconds() for earlier, later in zip(ticked, ticked[1:], strict=False)]
+    ticked = list(
+        TickNote.objects.filter(bot_id=1, ticked_at__gt=started).order_by("due_at").values_list("due_at", flat=True)
+    )
+    gaps_s = [(later - earlier).total_seconds() for earlier, later in pairwise(ticked)]
     assert max(gaps_s) <= 3, gaps_s
     ground.check_no_double_tick_was_tried()
     assert OrmQ.objects.count() <= 2
@@ -176,21 +192,3 @@ def test_wiped_queue_heals(ground: Ground) -> None:
     ground.wait_for_all_bots(timeout_s=10)
     wait_until(lambda: len(runner_pids()) == 2, 10, "both runners are at work again")
     assert cluster.main.poll() is None
-
-
-def test_row_that_a_dead_worker_had_taken_is_deleted_and_replaced(ground: Ground) -> None:
-    cluster = ground.start("-n", "runners")
-    wait_until(lambda: len(runner_pids()) == 2, 20, "both runners are at work")
-    # As if a worker had been killed between taking its task and starting it, a minute ago.
-    stale = OrmQ.objects.create(key="runners", payload=_payload(), lock=timezone.now() + timedelta(seconds=3600 - 60))
-    for pid in runner_pids():
-        os.kill(pid, signal.SIGKILL)
-    ground.wait_for_all_bots(timeout_s=10)
-    assert not OrmQ.objects.filter(pk=stale.pk).exists()
-    assert cluster.main.poll() is None
-
-
-def _payload() -> str:
-    from django_q.signing import SignedPackage
-
-    return str(SignedPackage.dumps({"id": "1", "name": "runner shift", "func": "bots.tasks.run_shift", "args": (), "kwargs": {}}))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
 from django.db import connection, models, transaction
 from django.utils import timezone
@@ -19,6 +20,8 @@ POLL_S = 1
 
 class TickNote(models.Model):
     """One tick. Not one of the console's tables: the tests make it in their throw-away databases."""
+
+    objects: ClassVar[models.Manager["TickNote"]] = models.Manager()
 
     bot_id = models.BigIntegerField()
     due_at = models.DateTimeField()
@@ -50,7 +53,7 @@ def load_schedule(shards: Collection[int], shard_count: int) -> list[ScheduledBo
 def record_tick(ticks: Sequence[DueTick], fence: Fence, now: datetime) -> None:
     """Note these ticks in one transaction, behind the fence.
 
-    TEST_TICK_TAKES_S makes it slow; the process that finds the file TEST_FREEZE_FILE takes it and freezes, all before the write.
+    TEST_TICK_TAKES_S makes it slow. Who finds the file TEST_FREEZE_FILE takes it and freezes. Both before the write.
     """
     time.sleep(float(os.environ.get("TEST_TICK_TAKES_S", "0")))
     if "TEST_FREEZE_FILE" in os.environ and _take(Path(os.environ["TEST_FREEZE_FILE"])):
