@@ -10,10 +10,10 @@ from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import talib
 from numpy.typing import NDArray
 
 from bots.market_data.base import CandleSeries, Floats
+from bots.strategies.talib_core import talib
 
 CACHED_PER_SERIES_MAX = 64
 Figures = TypeVar("Figures", bound=NDArray[Any])
