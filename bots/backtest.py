@@ -143,7 +143,8 @@ def as_plain(test: Backtest, report: Report) -> dict[str, Any]:
 
 def cents(amount: Decimal) -> str:
     """Return an amount as text, rounded half-even to the cent."""
-    return f"{amount.quantize(CENT):f}"
+    # Adding 0 turns a negative zero into a plain one.
+    return f"{amount.quantize(CENT) + 0:f}"
 
 
 def _drawdown_max(result: SimulationResult) -> Decimal:
