@@ -4,6 +4,7 @@ import logging
 from dataclasses import fields, replace
 from datetime import datetime
 from decimal import Context, Decimal, localcontext
+from typing import get_args
 
 from safety.controls import CONTROLS
 from safety.controls.base import Control, Situation, StateReading
@@ -12,6 +13,7 @@ from safety.intents import Decision, Denial, Exposure, LimitSet, OrderIntent, Pe
 log = logging.getLogger(__name__)
 # Products of stored figures (38 digits each) stay exact, so that no rounding lets pass what is just over a limit.
 EXACT = Context(prec=120)
+FIGURES = frozenset(one.name for one in fields(Exposure) if {Decimal, int} & set(get_args(one.type)))
 MAY_BE_NEGATIVE = frozenset({"cash_free_usd"})
 
 
@@ -32,17 +34,15 @@ def evaluate(
 
 def _known(exposure: Exposure) -> Exposure:
     """Return the exposure with None for every figure that nobody may rely on, so that what needs it denies."""
-    unsound = {one.name: None for one in fields(exposure) if _is_unsound(one.name, getattr(exposure, one.name))}
+    unsound = {name: None for name in FIGURES if not _is_sound(getattr(exposure, name), name in MAY_BE_NEGATIVE)}
     return replace(exposure, **unsound) if unsound else exposure
 
 
-def _is_unsound(name: str, value: object) -> bool:
-    """Return whether a figure is a float, not finite, or negative where nothing can be."""
-    if isinstance(value, Decimal) and not value.is_finite():
-        return True
-    if isinstance(value, Decimal | int):
-        return value < 0 and name not in MAY_BE_NEGATIVE
-    return isinstance(value, float)
+def _is_sound(value: object, may_be_negative: bool) -> bool:
+    """Return whether a figure is an exact and finite number, and not below zero where nothing can be."""
+    if isinstance(value, Decimal):
+        return value.is_finite() and (may_be_negative or value >= 0)
+    return type(value) is int and (may_be_negative or value >= 0)
 
 
 def _computable(limits: LimitSet) -> LimitSet:
