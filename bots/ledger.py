@@ -23,15 +23,14 @@ def record_executions(
     """
     known = set(order.fills.values_list("trade_id", flat=True)) if order.filled_quantity else set()
     fresh = list({one.trade_id: one for one in executions if one.trade_id not in known}.values())
-    if fresh and books.deal is None and order.side == Side.BUY:
-        books.deal = Deal(bot_id=books.bot.pk, is_live=order.is_live, symbol=order.symbol, opened_at=fresh[0].filled_at)
+    deal = _deal_of(order, books, fresh[0]) if fresh else None
     for execution in fresh:
-        _apply(order, execution, books.position, books.deal)
+        _apply(order, execution, books.position, deal)
     order.save()
     if fresh:
         Fill.objects.bulk_create([_fill(order, execution) for execution in fresh])
         books.position.save()
-        _save_deal(books, rules, fresh[-1])
+        _save_deal(deal, books, rules, fresh[-1])
     return fresh
 
 
@@ -45,6 +44,16 @@ def is_dust(quantity: Decimal, price: Decimal, rules: InstrumentRules) -> bool:
     if quantity < max(rules.quantity_min, rules.lot_size):
         return True
     return quantity * price < rules.notional_min
+
+
+def _deal_of(order: Order, books: BotBooks, first: Execution) -> Deal | None:
+    """Return the deal that these executions belong to: the open one, or a new one for an entry.
+
+    What is sold while none is open is what the last deal left: dust, or the rest of an order whose first fill left dust.
+    """
+    if books.deal is None and order.side == Side.BUY:
+        books.deal = Deal(bot_id=books.bot.pk, is_live=order.is_live, symbol=order.symbol, opened_at=first.filled_at)
+    return books.deal or Deal.objects.filter(bot=books.bot, is_live=order.is_live).order_by("-id").first()
 
 
 def _fill(order: Order, execution: Execution) -> Fill:
@@ -97,9 +106,8 @@ def _add_to_deal(deal: Deal, order: Order, execution: Execution, notional: Decim
         deal.sold_notional += notional
 
 
-def _save_deal(books: BotBooks, rules: InstrumentRules, last: Execution) -> None:
+def _save_deal(deal: Deal | None, books: BotBooks, rules: InstrumentRules, last: Execution) -> None:
     """Save the deal, closed when nothing is left that could be sold: dust holds no deal open."""
-    deal = books.deal
     if deal is None:
         return
     if deal.sold_quantity and is_dust(books.position.quantity, last.price, rules):

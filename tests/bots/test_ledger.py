@@ -1,4 +1,4 @@
-"""The books: figures against a slow model, trades that count once, deals, and paper apart from live."""
+"""The ledger: stored books against the oracle, trades that count once, deals, and paper apart from live."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,18 +7,18 @@ from fractions import Fraction
 
 import pytest
 from django.db import IntegrityError, transaction
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bots import ledger
 from bots.batch import BotBooks, load_books
-from bots.books import Book, BookError, apply_fill, unrealised_pnl
+from bots.books import BookError
 from bots.brokers.base import Execution
 from bots.models import Bot, Deal, Fill, Order, Position
 from bots.order_ids import random_order_id
 from bots.order_states import OrderStatus
 from safety.intents import InstrumentRules, OrderType, Side
-from tests.faults.oracle import ROUNDING, check_book
+from tests.faults.oracle import check_book
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RULES = InstrumentRules("replay", "BTC-PERP", "USD", Decimal("0.01"), Decimal("0.001"), Decimal("0.001"), Decimal(1))
@@ -71,69 +71,8 @@ def fill(bot: Bot, side: Side, *executions: Execution) -> Order:
     return order
 
 
-# The arithmetic, without a database.
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 100), quantities, prices, fees), min_size=1, max_size=30))
-def test_book_agrees_with_a_slow_model_without_rounding(
-    moves: list[tuple[bool, int, Decimal, Decimal, Decimal]],
-) -> None:
-    book, sales = Book(), 0
-    quantity = cost = realised = cash = Fraction(0)
-    for is_buy, percent, amount, price, fee in moves:
-        if not is_buy:
-            # A sale of a share of what is held; 100 % makes the book flat.
-            amount = (book.quantity * percent / 100).quantize(Decimal("0.001"))
-            if not 0 < amount <= book.quantity:
-                continue
-        sign = 1 if is_buy else -1
-        notional = Fraction(amount) * Fraction(price)
-        share = -notional if is_buy else cost * Fraction(amount) / quantity
-        realised += (0 if is_buy else notional - share) - Fraction(fee)
-        quantity, cost, cash = quantity + sign * Fraction(amount), cost - share, cash - sign * notional - Fraction(fee)
-        sales += not is_buy
-        book = apply_fill(book, Side.BUY if is_buy else Side.SELL, amount, price, fee)
-        assert Fraction(book.quantity) == quantity
-        assert Fraction(book.cash_flow) == cash
-        assert abs(Fraction(book.cost) - cost) <= sales * ROUNDING
-        assert abs(Fraction(book.realised_pnl) - realised) <= sales * ROUNDING
-        # No cent gets lost in the rounding: what left the cost was realised.
-        assert book.realised_pnl == book.cash_flow + book.cost
-        assert book.cost >= 0
-        if not book.quantity:
-            assert book.cost == 0
-
-
-@given(quantities, prices, fees, st.data())
-def test_selling_in_any_pieces_ends_at_the_same_figures(
-    quantity: Decimal, price: Decimal, fee: Decimal, data: st.DataObject
-) -> None:
-    piece = data.draw(st.decimals("0.001", quantity, places=3))
-    assume(piece < quantity)
-    held = apply_fill(Book(), Side.BUY, quantity, price, fee)
-    once = apply_fill(held, Side.SELL, quantity, price, Decimal(0))
-    first = apply_fill(held, Side.SELL, piece, price, Decimal(0))
-    assert apply_fill(first, Side.SELL, quantity - piece, price, Decimal(0)) == once
-
-
-def test_figures_of_28_digits_are_exact() -> None:
-    quantity, price = Decimal("1234567890.12345678"), Decimal("98765432.123456789012")
-    book = apply_fill(Book(), Side.BUY, quantity, price, Decimal("0.00000001"))
-    assert Fraction(book.cost) == Fraction(quantity) * Fraction(price)
-    assert Fraction(unrealised_pnl(book, price * 2)) == Fraction(quantity) * Fraction(price)
-
-
-def test_selling_more_than_is_held_is_refused() -> None:
-    held = apply_fill(Book(), Side.BUY, Decimal(1), Decimal(100), Decimal(0))
-    with pytest.raises(BookError, match="only 1 is held"):
-        apply_fill(held, Side.SELL, Decimal("1.001"), Decimal(100), Decimal(0))
-
-
-# With the database.
-
-
 @pytest.mark.django_db
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_stored_books_follow_from_the_fills(data: st.DataObject) -> None:
     """Random orders with random fills, some reported again: position, deals and sums as the oracle computes them."""
@@ -272,6 +211,19 @@ def test_dust_holds_no_deal_open_and_its_cost_moves_to_the_deal_that_sells_it() 
     second = Deal.objects.get(bot=bot, opened_at=NOON + timedelta(minutes=2))
     # Bought at 100 and sold at 100: neither deal may show the dust's 5 cents as a gain.
     assert second.pnl == 0
+    check_book(bot, is_live=False)
+
+
+@pytest.mark.django_db
+def test_rest_of_an_exit_whose_first_fill_left_dust_belongs_to_its_deal() -> None:
+    bot = a_bot()
+    fill(bot, Side.BUY, execution("b-1", "1", "100"))
+    leave = an_order(bot, Side.SELL, Decimal(1))
+    ledger.record_executions(leave, [execution("s-1", "0.995", "100", minute=1)], books_of(bot), RULES)
+    assert Deal.objects.get(bot=bot).closed_at is not None
+    ledger.record_executions(leave, [execution("s-2", "0.005", "120", minute=2)], books_of(bot), RULES)
+    deal = Deal.objects.get(bot=bot)
+    assert (deal.sold_quantity, deal.pnl) == (1, Decimal("0.1"))
     check_book(bot, is_live=False)
 
 

@@ -112,10 +112,7 @@ def check_book(bot: Bot, *, is_live: bool) -> None:
 
 
 def check_deals(bot: Bot, position: Position, deals: list[Deal]) -> None:
-    """Fail unless the deals hold every trade of the book and their gains add up to the book's realised P&L.
-
-    Dust that became worth selling after its deal was closed is sold outside any deal; none of the tests does that.
-    """
+    """Fail unless the deals hold every trade of the book and their gains add up to the book's realised P&L."""
     held = _sum(deal.bought_quantity for deal in deals) - _sum(deal.sold_quantity for deal in deals)
     assert held == _exact(position.quantity), f"{bot}: the deals hold {held}, the position {position.quantity}"
     assert _sum(deal.fees for deal in deals) == _exact(position.fees), f"{bot}: fees of the deals"
