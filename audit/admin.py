@@ -10,10 +10,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from audit import bot_names, figures
-from audit.admin_base import BoundedPaginator, ReadOnlyModelAdmin
+from audit.admin_base import BoundedPaginator, ReadOnlyModelAdmin, display
 from audit.admin_filters import BotFilter, DayFilter, IsLiveFilter, SymbolFilter
 from audit.models import EventKind, OperatorEvent, OrderEvent
 
@@ -27,12 +26,14 @@ EVENT_COLOURS = {
     EventKind.NOT_SENT: "danger",
 }
 REASON_CHARS_MAX = 160
+REPLAY = "replay"
 
 
 class HistoryAdmin(ReadOnlyModelAdmin):
     """Rows of a table that only grows: newest first, bounded count, and a link to what is older."""
 
     paginator = BoundedPaginator
+    show_full_result_count = False
     list_per_page = 50
     sortable_by = ()
     ordering = ("-id",)
@@ -41,6 +42,9 @@ class HistoryAdmin(ReadOnlyModelAdmin):
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         """Return the list with the id of its last row, from which the older rows go on."""
         changelist: ChangeList = super().get_changelist_instance(request)
+        if not changelist.has_active_filters and not changelist.query:
+            # Without a count of all rows the theme would offer to "show all" of what is shown already.
+            changelist.full_result_count = changelist.result_count
         rows = list(changelist.result_list)
         is_full = len(rows) >= self.list_per_page
         changelist.older_query = (  # type: ignore[attr-defined]
@@ -62,7 +66,7 @@ class HistoryAdmin(ReadOnlyModelAdmin):
 class OrderEventAdmin(HistoryAdmin):
     """What happened to every order: what was asked, denied, sent, filled and cancelled."""
 
-    list_display = ("time", "book", "what", "bot", "symbol", "order", "price_shown", "why", "actor")
+    list_display = ("time", "book", "what", "bot", "market", "order", "price_shown", "why", "actor")
     list_filter = (IsLiveFilter, ("event", admin.ChoicesFieldListFilter), BotFilter, SymbolFilter, DayFilter)
     search_fields = ("client_order_id",)
     search_help_text = "A client order id or a symbol, in full"
@@ -92,7 +96,7 @@ class OrderEventAdmin(HistoryAdmin):
     @display(description="Event", label={EventKind(key).label: colour for key, colour in EVENT_COLOURS.items()})
     def what(self, event: OrderEvent) -> str:
         """Return the event's name."""
-        return event.get_event_display()  # type: ignore[attr-defined, no-any-return]
+        return event.get_event_display()
 
     @display(description="Bot")
     def bot(self, event: OrderEvent) -> SafeString | str:
@@ -101,6 +105,11 @@ class OrderEventAdmin(HistoryAdmin):
             return "–"
         known = event.known_bot if hasattr(event, "known_bot") else bot_names.by_id().get(event.bot_id)
         return f"bot {event.bot_id}" if known is None else format_html('<a href="{}">{}</a>', known.url, known.name)
+
+    @display(description="Market")
+    def market(self, event: OrderEvent) -> SafeString:
+        """Return the symbol, with the mark of recorded data."""
+        return market_shown(event.symbol, event.venue)
 
     @display(description="Order")
     def order(self, event: OrderEvent) -> SafeString:
@@ -121,17 +130,12 @@ class OrderEventAdmin(HistoryAdmin):
     @display(description="Why")
     def why(self, event: OrderEvent) -> str:
         """Return what people read of the reason: the controls' sentences for a denial, else the reason."""
-        text = " ".join(reason.get("message", "") for reason in _reasons(event)) or event.reason
-        return text if len(text) <= REASON_CHARS_MAX else f"{text[:REASON_CHARS_MAX]}…"
+        return _cut(why_shown(event))
 
     @display(description="Denied because")
     def reasons(self, event: OrderEvent) -> str:
         """Return every denial with its code, limit and actual figure."""
-        lines = [
-            f"{one.get('code', '')}: {one.get('message', '')} (limit {one.get('limit') or '–'}, actual {one.get('actual') or '–'})"
-            for one in _reasons(event)
-        ]
-        return "\n".join(lines) or "–"
+        return "\n".join(_denial(one) for one in _reasons(event)) or "–"
 
     @display(description="Details")
     def details_shown(self, event: OrderEvent) -> SafeString:
@@ -179,9 +183,28 @@ class OperatorEventAdmin(HistoryAdmin):
         )
 
 
+def market_shown(symbol: str, venue: str) -> SafeString:
+    """Return symbol and venue for a list; recorded data is marked."""
+    if venue == REPLAY:
+        return format_html(
+            '<span class="tc-nowrap">{} <span class="tc-chip tc-chip-replay">REPLAY</span></span>', symbol
+        )
+    return format_html('<span class="tc-nowrap">{} {}</span>', symbol, venue)
+
+
+def why_shown(event: OrderEvent) -> str:
+    """Return why an event came about, as people read it: a denial's sentences, else the reason that is kept."""
+    return " ".join(reason.get("message", "") for reason in _reasons(event)) or str(event.reason)
+
+
 def _reasons(event: OrderEvent) -> list[dict[str, str]]:
     found = event.details.get("reasons", []) if isinstance(event.details, dict) else []
     return [one for one in found if isinstance(one, dict)]
+
+
+def _denial(reason: dict[str, str]) -> str:
+    figures_kept = ", ".join(f"{name} {reason[name]}" for name in ("limit", "actual") if reason.get(name))
+    return f"{reason.get('code', '')}: {reason.get('message', '')}" + (f" ({figures_kept})" if figures_kept else "")
 
 
 def _cut(text: str) -> str:

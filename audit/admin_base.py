@@ -1,6 +1,7 @@
 """What every admin page of ours shares: nothing is deleted, and every save is one audit unit."""
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -45,7 +46,6 @@ class ConsoleModelAdmin(UnfoldModelAdmin, UnitChangeformAdmin):  # type: ignore[
     """The base of every page of ours. Django's own log is left out: the operator events are the log."""
 
     formfield_overrides = {ExactDecimalField: {"widget": UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"})}}
-    show_full_result_count = False
     compressed_fields = True
     list_fullwidth = True
     actions_on_bottom = False
@@ -92,6 +92,24 @@ class BoundedPaginator(Paginator[Any]):
     def is_cut(self) -> bool:
         """Return whether there may be more rows than the pages show."""
         return self.count >= COUNTED_ROWS_MAX
+
+
+Shown = TypeVar("Shown", bound=Callable[..., Any])
+
+
+def display(
+    *, description: str, label: Mapping[str, str] | None = None, ordering: str | None = None
+) -> Callable[[Shown], Shown]:
+    """Name a column; ``label`` shows its words as badges, each in the colour given for it."""
+
+    def named(function: Shown) -> Shown:
+        attributes = {"short_description": description, "label": label, "admin_order_field": ordering}
+        for name, value in attributes.items():
+            if value is not None:
+                setattr(function, name, value)
+        return function
+
+    return named
 
 
 def actor_of(request: HttpRequest) -> str:

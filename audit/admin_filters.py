@@ -11,7 +11,12 @@ from django.utils import timezone
 
 from audit import bot_names
 
-DAYS = {"today": (0, "Today (UTC)"), "yesterday": (1, "Yesterday and today"), "week": (6, "Last 7 days"), "month": (29, "Last 30 days")}
+DAYS = {
+    "today": (0, "Today (UTC)"),
+    "yesterday": (1, "Yesterday and today"),
+    "week": (6, "Last 7 days"),
+    "month": (29, "Last 30 days"),
+}
 
 
 class IsLiveFilter(admin.SimpleListFilter):

@@ -23,6 +23,14 @@ def money(value: Decimal | None, *, signed: bool = False) -> str:
     return f"{_sign(cents, signed)}${abs(cents):,.2f}"
 
 
+def fee(value: Decimal | None) -> str:
+    """Return a fee in US dollars with four decimals, since most are cents: ``$0.3184``; None is "not known"."""
+    if value is None:
+        return NOT_KNOWN
+    rounded = value.quantize(Decimal("0.0001"), rounding=ROUND_HALF_EVEN)
+    return f"{_sign(rounded, False)}${abs(rounded):,.4f}"
+
+
 def percent(value: Decimal | None) -> str:
     """Return a ratio as a signed percentage with two decimals: ``+1.25 %``; None is "not known"."""
     if value is None:

@@ -7,10 +7,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from audit import figures
-from audit.admin_base import ConsoleModelAdmin, ReadOnlyModelAdmin, actor_of, audit_changes, record_change
+from audit.admin_base import ConsoleModelAdmin, ReadOnlyModelAdmin, actor_of, audit_changes, display, record_change
 from safety import kill_switch
 from safety.admin_forms import KILL_SETTING, KillSwitchForm, NotificationPrefsForm, RiskLimitsForm, may_release
 from safety.intents import Level
@@ -44,7 +43,7 @@ class SettingAdmin(ConsoleModelAdmin):
             return super().get_form(request, obj, change, **kwargs)
         return type("KillSwitchFormFor", (KillSwitchForm,), {"may_release": may_release(request)})
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return what the page shows."""
         if obj is not None and obj.key == KILL_SETTING and self.has_change_permission(request, obj):
             return ["value", "reason"]
@@ -121,6 +120,7 @@ class RiskLimitsAdmin(ConsoleModelAdmin):
     sortable_by = ()
     actions: Any = None
     change_form_outer_before_template = "admin/console/limits_intro.html"
+    fields = ("scope", *(field.name for field in RiskLimits._meta.fields if field.name != "scope"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """The scope is chosen once."""

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.contrib.admin import VERTICAL
 from django.http import HttpRequest
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -23,6 +24,16 @@ RELEASE_PERMISSION = "safety.change_tradingstate"
 REASON_CHARS_MAX = 500
 FIGURE_MAX = Decimal(1_000_000_000)
 BOT_SCOPE = re.compile(r"bot:[1-9][0-9]{0,17}")
+UNITS = {
+    "notional_usd_max_paper": "US dollars at most, for one entry on paper",
+    "notional_usd_max_live": "US dollars at most, for one entry with real money",
+    "rate_per_minute_bot": "Orders and cancels a minute at most",
+    "rate_per_minute_account": "Orders and cancels a minute at most",
+    "open_orders_bot_max": "Orders at most",
+    "open_orders_account_max": "Orders at most",
+    "quote_age_s_max": "Seconds at most, for an entry",
+    "intent_age_s_max": "Seconds at most, from its making to its sending",
+}
 EVENTS = {
     "autopilot_bot_created": "The autopilot made a bot",
     "autopilot_bot_closed": "The autopilot closed a bot",
@@ -54,7 +65,7 @@ class KillSwitchForm(forms.ModelForm[Setting]):
     value = forms.ChoiceField(
         label="Trading",
         choices=[("1", "Halt: no order goes out"), ("0", "Release: trading may go on")],
-        widget=UnfoldAdminRadioSelectWidget(radio_style=1),
+        widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
     )
     reason = forms.CharField(
         label="Reason",
@@ -66,6 +77,11 @@ class KillSwitchForm(forms.ModelForm[Setting]):
     class Meta:
         model = Setting
         fields = ("value",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Whoever opens this page wants the other state than the one that holds.
+        self.initial["value"] = "1" if self.instance.value.strip() == "0" else "0"
 
     def clean_value(self) -> str:
         """Refuse a release that would not be done, with the reason at the field."""
@@ -85,17 +101,17 @@ class RiskLimitsForm(forms.ModelForm[RiskLimits]):
 
     class Meta:
         model = RiskLimits
-        fields = "__all__"  # noqa: DJ007 - every limit is meant to be edited here
+        fields = "__all__"
         labels = {
             "scope": "For",
-            "notional_usd_max_paper": "Order value at most, paper (USD)",
-            "notional_usd_max_live": "Order value at most, live (USD)",
-            "rate_per_minute_bot": "Orders and cancels a minute, one bot",
-            "rate_per_minute_account": "Orders and cancels a minute, the account",
-            "open_orders_bot_max": "Resting orders at most, one bot",
-            "open_orders_account_max": "Resting orders at most, the account",
-            "quote_age_s_max": "Age of a quote at most (seconds)",
-            "intent_age_s_max": "Age of an unsent order at most (seconds)",
+            "notional_usd_max_paper": "Order value, paper",
+            "notional_usd_max_live": "Order value, live",
+            "rate_per_minute_bot": "Rate, one bot",
+            "rate_per_minute_account": "Rate, the account",
+            "open_orders_bot_max": "Resting orders, one bot",
+            "open_orders_account_max": "Resting orders, account",
+            "quote_age_s_max": "Age of a quote",
+            "intent_age_s_max": "Age of an order",
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,7 +123,7 @@ class RiskLimitsForm(forms.ModelForm[RiskLimits]):
         }
         for name, default in known.items():
             if name in self.fields:
-                self.fields[name].help_text = f"Empty: {default}, or for one bot what holds for all."
+                self.fields[name].help_text = f"{UNITS[name]}. Empty: {default}, or for one bot what holds for all."
         if "scope" in self.fields:
             names = ", ".join(f"bot:{bot.bot_id} ({bot.name})" for bot in bot_names.all_bots()[:20])
             self.fields["scope"].help_text = f"bot:NUMBER for one bot. {names}"

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db.models import Model
 from django.http import HttpRequest
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
@@ -38,7 +39,7 @@ def _codes(permissions: Any) -> str:
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ConsoleModelAdmin):  # type: ignore[misc]
+class UserAdmin(DjangoUserAdmin[User], ConsoleModelAdmin):
     """Who may sign in, and what each may do."""
 
     form = UserChangeForm
@@ -46,6 +47,8 @@ class UserAdmin(DjangoUserAdmin, ConsoleModelAdmin):  # type: ignore[misc]
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_staff", "is_superuser", "is_active")
+    # The two-pane chooser is wider than a phone.
+    filter_horizontal = ()
 
     @method_decorator(sensitive_post_parameters())
     @method_decorator(csrf_protect)
@@ -57,17 +60,17 @@ class UserAdmin(DjangoUserAdmin, ConsoleModelAdmin):  # type: ignore[misc]
             return self._add_view(request, form_url, extra_context)
 
     @method_decorator(sensitive_post_parameters())
-    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:  # noqa: A002 - Django's name
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
         """Show the form, or set someone's password in one audit unit."""
         if request.method in SAFE_METHODS:
             return super().user_change_password(request, id, form_url)
         with joined_unit():
             return super().user_change_password(request, id, form_url)
 
-    def log_change(self, request: HttpRequest, obj: User, message: Any) -> Any:
+    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> Any:
         """Record a password that was set; other changes are recorded field by field."""
         if request.resolver_match is not None and request.resolver_match.url_name == "auth_user_password_change":
-            record_change(request, "user_password_set", f"user:{obj.pk} {obj.username}", "", "a new password")
+            record_change(request, "user_password_set", f"user:{obj.pk} {obj}", "", "a new password")
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         """Remember the rights before the change, then save."""
@@ -81,12 +84,16 @@ class UserAdmin(DjangoUserAdmin, ConsoleModelAdmin):  # type: ignore[misc]
         for name, new in rights_of(form.instance).items():
             if before.get(name, "") != new:
                 what = f"user:{form.instance.pk} {form.instance.username}"
-                record_change(request, f"user_{name}_changed" if change else f"user_{name}_set", what, before.get(name, ""), new)
+                record_change(
+                    request, f"user_{name}_changed" if change else f"user_{name}_set", what, before.get(name, ""), new
+                )
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ConsoleModelAdmin):  # type: ignore[misc]
+class GroupAdmin(DjangoGroupAdmin, ConsoleModelAdmin):
     """Sets of rights, given to people by their names."""
+
+    filter_horizontal = ()
 
     def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
         """Remember the name and the rights before the change, then save."""

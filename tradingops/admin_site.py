@@ -27,16 +27,19 @@ def status_part(request: HttpRequest) -> HttpResponse:
 def dashboard_part(request: HttpRequest) -> HttpResponse:
     """Answer with the moving part of the dashboard."""
     refused = ok_or_login(request, SEE_BOTS)
-    return refused or render(request, "admin/console/dashboard_live.html", live_context(request, timezone.now()))
+    if refused is not None:
+        return refused
+    context = live_context(request, timezone.now()) | {"is_part": True}
+    return render(request, "admin/console/dashboard_live.html", context)
 
 
 def equity_data(request: HttpRequest) -> HttpResponse:
     """Answer with the points of the dashboard's chart: all paper books together."""
     refused = ok_or_login(request, SEE_BOTS)
-    since = timezone.now() - timedelta(hours=CHART_HOURS)
-    return refused or JsonResponse(
-        {"points": equity.chart_data(equity.curve(equity.current_bots(), is_live=False, since=since))}
-    )
+    if refused is not None:
+        return refused
+    points = equity.curve(equity.current_bots(), is_live=False, since=timezone.now() - timedelta(hours=CHART_HOURS))
+    return JsonResponse({"points": equity.chart_data(points)})
 
 
 def extra_urls() -> list[URLPattern]:

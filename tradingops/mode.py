@@ -88,4 +88,8 @@ def environment(request: HttpRequest) -> list[str]:
 def title_prefix(request: HttpRequest) -> str:
     """Return what the browser's tab begins with: the mode, and the state when it is not active."""
     status = status_of(request)
-    return f"[{status.mode_name}]" if status.level == Level.ACTIVE else f"[{status.mode_name} · {status.level.value.upper()}]"
+    return (
+        f"[{status.mode_name}]"
+        if status.level == Level.ACTIVE
+        else f"[{status.mode_name} · {status.level.value.upper()}]"
+    )

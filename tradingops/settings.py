@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +152,26 @@ WHITENOISE_MAX_AGE = 600
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
+# Dates as 2026-01-31 14:05:09, never "2:05 p.m.".
+FORMAT_MODULE_PATH = "tradingops.formats"
 
 # Everything to stderr: the process manager keeps it. Never DEBUG for the clients, whose debug lines show keys.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    # A health check that says 503 is an answer and no fault; monitors ask every few seconds.
+    "filters": {
+        "no_503": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE,
+        },
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.request": {"filters": ["no_503"]},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
         "axes": {"level": "WARNING"},

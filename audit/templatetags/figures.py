@@ -13,6 +13,7 @@ register = template.Library()
 ARROWS = {"gain": "▲", "loss": "▼", "even": "", "unknown": ""}
 
 register.filter("money", figures.money)
+register.filter("fee", figures.fee)
 register.filter("percent", figures.percent)
 register.filter("quantity", figures.quantity)
 register.filter("price", figures.price)

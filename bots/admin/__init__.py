@@ -6,7 +6,7 @@ from audit import bot_names
 from bots.admin import books, bot, orders
 from bots.models import Bot
 
-__all__ = ["bot", "books", "orders"]
+__all__ = ["books", "bot", "orders"]
 
 
 def _names() -> list[bot_names.BotName]:

@@ -1,4 +1,4 @@
-"""What a person can do to a bot or an order from the pages. Each act goes to the manager, and its answer is told in plain English."""
+"""What a person can do to a bot or an order from the pages: each act goes to the manager, and its answer is told."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -34,7 +34,9 @@ class BotAction:
 
 
 def _start(bot_id: int, actor: str) -> str:
-    return f"{manager.start(bot_id, actor=actor)} is running. Its next tick follows within seconds, if a worker is alive."
+    return (
+        f"{manager.start(bot_id, actor=actor)} is running. Its next tick follows within seconds, if a worker is alive."
+    )
 
 
 def _pause(bot_id: int, actor: str) -> str:
@@ -42,7 +44,8 @@ def _pause(bot_id: int, actor: str) -> str:
 
 
 def _stop(bot_id: int, actor: str) -> str:
-    return f"{manager.stop(bot_id, actor=actor)} is stopped: its resting orders are cancelled, its position is kept and nobody manages it."
+    name = manager.stop(bot_id, actor=actor)
+    return f"{name} is stopped: its resting orders are cancelled, its position is kept and nobody manages it."
 
 
 def _archive(bot_id: int, actor: str) -> str:
@@ -50,17 +53,18 @@ def _archive(bot_id: int, actor: str) -> str:
 
 
 def _close(bot_id: int, actor: str) -> str:
-    return _told_of_close(manager.close_position(bot_id, actor=actor))
+    submission = manager.close_position(bot_id, actor=actor)
+    if submission.is_denied:
+        reasons = " ".join(denial.message for denial in submission.denials)
+        raise manager.BotActionError(f"Nothing was sold, the order was denied: {reasons}")
+    return _told_of_close(submission.order)
 
 
 def _told_of_close(order: Order) -> str:
-    """Return what became of a close. Raises BotActionError when nothing was sold."""
+    """Return what became of a close that was sent."""
     done = figures.quantity(order.filled_quantity)
     if order.status == OrderStatus.FILLED:
         return f"Sold {done} {order.symbol} at {figures.price(order.average_price)} on average. The bot is paused."
-    if order.status == OrderStatus.DENIED:
-        reasons = " ".join(denial.message for denial in getattr(order, "denials", ())) or "see its order events."
-        raise manager.BotActionError(f"Nothing was sold, the order was denied: {reasons}")
     return (
         f"The order {order.client_order_id} is {_words(order.status)}: {done} of "
         f"{figures.quantity(order.quantity)} {order.symbol} sold so far. The bot is paused."
@@ -84,7 +88,7 @@ ACTIONS = {
         ),
         BotAction(
             "archive", "Archive…", "archive", _archive,
-            "Retire for good? Resting orders are cancelled; the history stays.", is_danger=True,
+            "Retire for good? Resting orders are cancelled; the history stays.",
         ),
     )
 }  # fmt: skip

@@ -3,11 +3,10 @@
 from django.contrib import admin
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from audit import figures
 from audit.admin import HistoryAdmin
-from audit.admin_base import ReadOnlyModelAdmin
+from audit.admin_base import ReadOnlyModelAdmin, display
 from audit.admin_filters import BotFilter, IsLiveFilter
 from audit.templatetags.figures import pnl
 from bots.models import Deal, Position
@@ -19,7 +18,17 @@ BOOK_COLOURS = {"Paper": "info", "Live": "danger"}
 class PositionAdmin(ReadOnlyModelAdmin):
     """What each bot holds, by book. Values are at the last stored price; a bot's page has them at the current one."""
 
-    list_display = ("bot", "book", "symbol", "quantity_shown", "average", "mark", "realised", "unrealised", "fees_shown")
+    list_display = (
+        "bot",
+        "book",
+        "symbol",
+        "quantity_shown",
+        "average",
+        "mark",
+        "realised",
+        "unrealised",
+        "fees_shown",
+    )
     list_filter = (IsLiveFilter, BotFilter)
     list_select_related = ("bot",)
     ordering = ("bot__name", "is_live")

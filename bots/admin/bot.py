@@ -10,10 +10,9 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from unfold.decorators import display
 
 from audit import figures
-from audit.admin_base import ConsoleModelAdmin
+from audit.admin_base import ConsoleModelAdmin, display
 from audit.templatetags.figures import pnl
 from bots.admin import bot_views
 from bots.admin.actions import ACTIONS, OPERATE, BotAction, run_for_bots
@@ -80,7 +79,7 @@ class BotAdmin(ConsoleModelAdmin):
             path("<int:bot_id>/equity/", view("equity_data"), name="bots_bot_equity"),
             path("<int:bot_id>/do/<slug:key>/", view("act"), name="bots_bot_act"),
         ]
-        return own + super().get_urls()  # type: ignore[no-any-return]
+        return own + super().get_urls()
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Choose a strategy, then fill in its settings."""
@@ -105,7 +104,9 @@ class BotAdmin(ConsoleModelAdmin):
     @display(description="Market", ordering="symbol")
     def market(self, bot: Any) -> SafeString:
         """Return symbol and venue, with the mark of recorded data."""
-        mark = format_html('<span class="tc-chip tc-chip-replay">REPLAY</span>') if bot.overview.is_replay else bot.venue
+        mark = (
+            format_html('<span class="tc-chip tc-chip-replay">REPLAY</span>') if bot.overview.is_replay else bot.venue
+        )
         return format_html('<span class="tc-nowrap">{} {}</span>', bot.symbol, mark)
 
     @display(description="Strategy", ordering="strategy")

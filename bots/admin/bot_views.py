@@ -110,7 +110,9 @@ def confirm(
         "subjects": [{"seen": one, "resting": _resting(one.bot).count()} for one in seen],
         "is_bulk": is_bulk,
         "bulk_name": request.POST.get("action", ""),
-        "back": reverse("admin:bots_bot_changelist") if is_bulk else reverse("admin:bots_bot_change", args=[bots[0].pk]),
+        "back": reverse("admin:bots_bot_changelist")
+        if is_bulk
+        else reverse("admin:bots_bot_change", args=[bots[0].pk]),
         "now": timezone.now(),
     }
     return TemplateResponse(request, "admin/bots/bot/confirm.html", context)
@@ -139,7 +141,9 @@ def _created(request: HttpRequest, form: NewBotForm) -> Bot | None:
     except (manager.BotActionError, ParamError, IntegrityError) as error:
         _show_refusal(form, error)
         return None
-    messages.success(request, f"{bot.name} was made. It is on paper and stopped: press Start when you want it to trade.")
+    messages.success(
+        request, f"{bot.name} was made. It is on paper and stopped: press Start when you want it to trade."
+    )
     return bot
 
 

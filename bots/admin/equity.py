@@ -29,15 +29,26 @@ def curve(bots: QuerySet[Bot], *, is_live: bool, since: datetime, points_max: in
     A book counts with its last known worth between its snapshots, and with its starting cash before it began, so that a
     new bot makes no jump that nobody gained.
     """
-    born = dict(bots.values_list("pk", "created_at"))
-    rows = EquitySnapshot.objects.filter(is_live=is_live, taken_at__gte=since, bot_id__in=list(born))
+    known = {bot.pk: bot for bot in bots}
+    rows = EquitySnapshot.objects.filter(is_live=is_live, taken_at__gte=since, bot_id__in=list(known))
     moments = _thinned(list(rows.order_by("taken_at").values_list("taken_at", flat=True).distinct()), points_max)
     kept = list(rows.filter(taken_at__in=moments).order_by("taken_at", "bot_id"))
+    return _summed(kept, _worth_at_start(kept, known, is_live, since))
+
+
+def _worth_at_start(
+    rows: list[EquitySnapshot], known: dict[int, Bot], is_live: bool, since: datetime
+) -> dict[int, Decimal]:
+    """Return what each book counts with before its first row."""
     worth: dict[int, Decimal] = {}
-    for row in reversed(kept):
-        is_new = born[row.bot_id] > since
+    if not is_live:
+        # A paper book that has not traded has no snapshot, but its starting cash is there.
+        worth |= {bot.pk: bot.paper_equity_usd for bot in known.values()}
+    worth |= {pk: row.equity for pk, row in _last_before(since, is_live=is_live).items() if pk in known}
+    for row in reversed(rows):
+        is_new = known[row.bot_id].created_at > since
         worth[row.bot_id] = row.equity - row.realised_pnl - row.unrealised_pnl if is_new else row.equity
-    return _summed(kept, worth)
+    return worth
 
 
 def _thinned(moments: list[datetime], points_max: int) -> list[datetime]:
@@ -56,12 +67,16 @@ def _summed(rows: Iterable[EquitySnapshot], worth: dict[int, Decimal]) -> list[P
 
 def pnl_before(day: datetime, *, is_live: bool) -> dict[int, Decimal]:
     """Return each bot's whole P&L as of its last snapshot before ``day``, by bot; a bot without one is left out."""
-    last = EquitySnapshot.objects.filter(bot=OuterRef("pk"), is_live=is_live, taken_at__lt=day).order_by("-taken_at")
+    rows = _last_before(day, is_live=is_live)
+    return {pk: row.realised_pnl + row.unrealised_pnl for pk, row in rows.items()}
+
+
+def _last_before(moment: datetime, *, is_live: bool) -> dict[int, EquitySnapshot]:
+    """Return each bot's last snapshot before ``moment``, in two queries however many bots there are."""
+    last = EquitySnapshot.objects.filter(bot=OuterRef("pk"), is_live=is_live, taken_at__lt=moment).order_by("-taken_at")
     found = Bot.objects.annotate(last_pk=Subquery(last.values("pk")[:1])).values_list("last_pk", flat=True)
     keys = [key for key in found if key is not None]
-    return {
-        row.bot_id: row.realised_pnl + row.unrealised_pnl for row in EquitySnapshot.objects.filter(pk__in=keys)
-    }
+    return {row.bot_id: row for row in EquitySnapshot.objects.filter(pk__in=keys)}
 
 
 def midnight_utc(now: datetime) -> datetime:

@@ -1,9 +1,10 @@
-"""The bot form: settings and the strategy's own params as typed fields. What is wrong is said at its field; nothing typed is lost."""
+"""The bot form: settings and the strategy's own params as typed fields, with what is wrong said at each field."""
 
 from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
 from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
@@ -37,7 +38,10 @@ class BotForm(forms.Form):
         "Paper account (USD)", "The cash the paper book starts with. Set it to your real account's size to rehearse."
     )
     poll_seconds = forms.IntegerField(
-        label="Ticks every (seconds)", help_text="How often the bot looks at its market.", min_value=1, max_value=POLL_S_MAX
+        label="Ticks every (seconds)",
+        help_text="How often the bot looks at its market.",
+        min_value=1,
+        max_value=POLL_S_MAX,
     )
 
     def __init__(self, *args: Any, strategy: Strategy, bot_id: int | None = None, **kwargs: Any) -> None:
@@ -59,7 +63,8 @@ class BotForm(forms.Form):
     def clean_name(self) -> str:
         """Refuse a name that another bot has."""
         name: str = self.cleaned_data["name"].strip()
-        if Bot.objects.filter(name=name).exclude(pk=self.bot_id).exists():
+        others = Bot.objects.filter(name=name)
+        if (others if self.bot_id is None else others.exclude(pk=self.bot_id)).exists():
             raise forms.ValidationError("Another bot has this name. Archived bots keep theirs.")
         return name
 
@@ -85,11 +90,18 @@ class BotForm(forms.Form):
 class NewBotForm(BotForm):
     """A new bot: on paper, stopped, for one of the symbols that the feeds know."""
 
-    market = forms.ChoiceField(label="Market", help_text="REPLAY is real market data that was recorded, played on the clock.")
+    market = forms.ChoiceField(
+        label="Market", help_text="REPLAY is real market data that was recorded, played on the clock."
+    )
     field_order = ("name", "market")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        initial = {"paper_equity_usd": "100000", "capital_usd": "1000", "poll_seconds": 5, **(kwargs.pop("initial", None) or {})}
+        initial = {
+            "paper_equity_usd": "100000",
+            "capital_usd": "1000",
+            "poll_seconds": 5,
+            **(kwargs.pop("initial", None) or {}),
+        }
         super().__init__(*args, initial=initial, **kwargs)
         self.fields["market"].choices = market_choices()  # type: ignore[attr-defined]
 
@@ -111,7 +123,9 @@ class NewBotForm(BotForm):
 class EditBotForm(BotForm):
     """A bot's settings. ``revision`` tells whether someone else changed the bot meanwhile."""
 
-    symbol = forms.ChoiceField(label="Symbol", help_text="Can change only while the bot holds nothing and has no open order.")
+    symbol = forms.ChoiceField(
+        label="Symbol", help_text="Can change only while the bot holds nothing and has no open order."
+    )
     revision = forms.IntegerField(widget=forms.HiddenInput)
     field_order = ("name", "symbol")
 
@@ -129,8 +143,7 @@ class EditBotForm(BotForm):
 
     def take_revision(self, revision: int) -> None:
         """Keep all that was typed, and let the next save count against ``revision``."""
-        self.data = self.data.copy()
-        self.data["revision"] = str(revision)
+        self.data = {**self.data.dict(), "revision": str(revision)} if isinstance(self.data, QueryDict) else self.data
 
 
 def market_choices() -> list[tuple[str, str]]:
@@ -153,7 +166,9 @@ def _initial(bot: Bot, strategy: Strategy) -> dict[str, Any]:
         "revision": bot.revision,
     }
     params = bot.params if isinstance(bot.params, dict) else {}
-    return values | {f"{PARAM}{param.name}": params[param.name] for param in strategy.schema.params if param.name in params}
+    return values | {
+        f"{PARAM}{param.name}": params[param.name] for param in strategy.schema.params if param.name in params
+    }
 
 
 def _dress(field: forms.Field) -> None:

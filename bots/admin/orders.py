@@ -10,18 +10,20 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import TabularInline
-from unfold.decorators import display
 
 from audit import figures
-from audit.admin import HistoryAdmin
+from audit.admin import HistoryAdmin, market_shown, why_shown
+from audit.admin_base import display
 from audit.admin_filters import BotFilter, DayFilter, IsLiveFilter, SymbolFilter
+from audit.models import OrderEvent
 from bots.admin.actions import OPERATE, cancel_orders
 from bots.models import Fill, Order
 from bots.order_states import RESTING_STATES, OrderStatus
 
+EVENTS_MAX = 100
 STATUS_COLOURS = {
     OrderStatus(status).label: colour
     for status, colour in {
@@ -55,6 +57,7 @@ class FillInline(TabularInline):  # type: ignore[misc]
     fields = readonly_fields = ("filled_at", "quantity", "price", "fee", "is_maker", "trade_id")
     extra = 0
     can_delete = False
+    hide_title = True
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Fills come from brokers only."""
@@ -97,10 +100,10 @@ class OrderAdmin(HistoryAdmin):
     fieldsets = (
         (None, {"fields": ("client_order_id", "bot", "book", "state", "reason", "actor")}),
         ("The order", {"fields": ("venue", "symbol", "side", "type", "quantity", "limit_price", "reduce_only", "leg")}),
-        ("What became of it", {"fields": ("filled_quantity", "average", "fees", "venue_order_id")}),
+        ("What became of it", {"fields": ("filled_quantity", "average", "fees", "venue_order_id", "events")}),
         ("When (UTC)", {"fields": ("created_at", "submitting_at", "updated_at", "cancel_requested_at")}),
     )
-    readonly_fields = ("book", "state", "average")
+    readonly_fields = ("book", "state", "average", "events")
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether this person may cancel orders."""
@@ -153,7 +156,7 @@ class OrderAdmin(HistoryAdmin):
     @display(description="Market")
     def market(self, order: Order) -> SafeString:
         """Return symbol and venue."""
-        return _market(order.symbol, order.venue)
+        return market_shown(order.symbol, order.venue)
 
     @display(description="Order")
     def what(self, order: Order) -> str:
@@ -165,6 +168,21 @@ class OrderAdmin(HistoryAdmin):
     def state(self, order: Order) -> str:
         """Return where the order stands."""
         return OrderStatus(order.status).label
+
+    @display(description="Step by step")
+    def events(self, order: Order) -> SafeString:
+        """Return the order's events, oldest first, with the reasons of a denial."""
+        rows = OrderEvent.objects.filter(client_order_id=order.client_order_id).order_by("id")[:EVENTS_MAX]
+        lines = [
+            (
+                reverse("admin:audit_orderevent_change", args=[row.pk]),
+                f"{row.ts:%H:%M:%S}",
+                row.event.replace("_", " "),
+                why_shown(row),
+            )
+            for row in rows
+        ]
+        return format_html_join("", '<div><a class="tc-link" href="{}">{} {}</a> {}</div>', lines) or format_html("–")
 
     @display(description="Filled")
     def filled(self, order: Order) -> str:
@@ -181,7 +199,18 @@ class OrderAdmin(HistoryAdmin):
 class FillAdmin(HistoryAdmin):
     """Every execution, newest first."""
 
-    list_display = ("when", "book", "bot", "market", "side", "quantity_shown", "price_shown", "fee_shown", "maker", "of_order")
+    list_display = (
+        "when",
+        "book",
+        "bot",
+        "market",
+        "side",
+        "quantity_shown",
+        "price_shown",
+        "fee_shown",
+        "maker",
+        "of_order",
+    )
     list_filter = (IsLiveFilter, FilledFilter)
     list_select_related = ("order__bot",)
     search_fields = ("=order__client_order_id",)
@@ -205,7 +234,7 @@ class FillAdmin(HistoryAdmin):
     @display(description="Market")
     def market(self, fill: Fill) -> SafeString:
         """Return symbol and venue."""
-        return _market(fill.order.symbol, fill.venue)
+        return market_shown(fill.order.symbol, fill.venue)
 
     @display(description="Side")
     def side(self, fill: Fill) -> str:
@@ -225,7 +254,7 @@ class FillAdmin(HistoryAdmin):
     @display(description="Fee")
     def fee_shown(self, fill: Fill) -> str:
         """Return the fee, in the quote currency."""
-        return figures.price(fill.fee)
+        return figures.fee(fill.fee)
 
     @display(description="Kind")
     def maker(self, fill: Fill) -> str:
@@ -245,9 +274,3 @@ def _when(moment: Any) -> SafeString:
         f"{moment:%Y-%m-%d %H:%M:%S}",
         figures.age(moment, timezone.now()),
     )
-
-
-def _market(symbol: str, venue: str) -> SafeString:
-    if venue == "replay":
-        return format_html('<span class="tc-nowrap">{} <span class="tc-chip tc-chip-replay">REPLAY</span></span>', symbol)
-    return format_html('<span class="tc-nowrap">{} {}</span>', symbol, venue)

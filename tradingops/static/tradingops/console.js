@@ -7,9 +7,13 @@
     const money = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
     const two = (number) => String(number).padStart(2, "0");
 
-    const clock = (ms, withDay) => {
+    const STEPS_MS = [10, 30, 60, 300, 900, 1800, 3600, 7200, 14400].map((seconds) => seconds * 1000);
+    const TICKS_MAX = 8;
+
+    const clock = (ms, withDay, withSeconds = false) => {
         const moment = new Date(ms);
-        const time = `${two(moment.getUTCHours())}:${two(moment.getUTCMinutes())}`;
+        const seconds = withSeconds ? `:${two(moment.getUTCSeconds())}` : "";
+        const time = `${two(moment.getUTCHours())}:${two(moment.getUTCMinutes())}${seconds}`;
         return withDay ? `${moment.toISOString().slice(0, 10)} ${time} UTC` : time;
     };
 
@@ -23,14 +27,28 @@
         };
     };
 
+    // Ticks on round times, as on a clock, instead of on round numbers of milliseconds.
+    const roundTicks = (scale) => {
+        const span = scale.max - scale.min;
+        const step = STEPS_MS.find((ms) => span / ms <= TICKS_MAX) || STEPS_MS[STEPS_MS.length - 1];
+        scale.ticks = [];
+        for (let at = Math.ceil(scale.min / step) * step; at <= scale.max && scale.ticks.length < 20; at += step) {
+            scale.ticks.push({ value: at });
+        }
+    };
+
     const options = () => ({
         animation: false,
         responsive: true,
         maintainAspectRatio: false,
         interaction: { mode: "nearest", axis: "x", intersect: false },
         scales: {
-            x: { type: "linear", ticks: { maxTicksLimit: 7, maxRotation: 0, callback: (ms) => clock(ms, false) } },
-            y: { ticks: { maxTicksLimit: 6, callback: (usd) => money.format(usd) } },
+            x: {
+                type: "linear",
+                afterBuildTicks: roundTicks,
+                ticks: { maxRotation: 0, autoSkip: true, callback: (ms) => clock(ms, false, ms % 60000 !== 0) },
+            },
+            y: { grace: "10%", ticks: { maxTicksLimit: 6, callback: (usd) => money.format(usd) } },
         },
         plugins: {
             legend: { display: false },
