@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from django.utils import timezone
-from django_q.models import OrmQ
+from django_q.models import OrmQ, Task
+from django_q.tasks import async_task
 
 from bots.models import Lease, WorkerHeartbeat
 from bots.models.worker import WorkerKind
@@ -18,8 +19,10 @@ from bots.workers.heartbeats import live
 from tests.workers.conftest import ClusterUnderTest, Ground, wait_until
 from tests.workers.ticks import TickNote
 
-pytestmark = [pytest.mark.workers, pytest.mark.slow]
+pytestmark = [pytest.mark.workers, pytest.mark.slow, pytest.mark.timeout(300)]
 
+#: Importing the console takes a while on a busy machine; how fast it starts is measured elsewhere.
+START_S = 60
 ROLES = {"q2-runners-watc": 1, "q2-slow-watch": 1, "q2-runners": 2, "q2-slow": 2}
 
 
@@ -63,7 +66,7 @@ def victims_of(cluster: ClusterUnderTest) -> dict[str, Callable[[], list[int]]]:
 
 def wait_for_start(ground: Ground, cluster: ClusterUnderTest) -> None:
     """Wait until the cluster is complete, both runners share the shards, and every bot ticks."""
-    wait_until(lambda: is_complete(cluster), 20, "the cluster is complete")
+    wait_until(lambda: is_complete(cluster), START_S, "the cluster is complete")
     wait_until(lambda: at_work(cluster), 10, "all shifts are at work")
     ground.wait_for_all_bots()
 
@@ -89,7 +92,7 @@ def test_kill_9_of_any_process_in_turn_is_healed_and_doubles_nothing(ground: Gro
 
 def test_kill_9_of_the_main_process_leaves_nobody_and_another_cluster_takes_over_within_10_s(ground: Ground) -> None:
     first, second = ground.start(), ground.start()
-    wait_until(lambda: is_complete(first) and is_complete(second), 20, "both clusters are complete")
+    wait_until(lambda: is_complete(first) and is_complete(second), START_S, "both clusters are complete")
     wait_until(lambda: at_work(first, second), 10, "four runners are at work")
     ground.wait_for_all_bots()
     wait_until(
@@ -119,7 +122,7 @@ def test_signal_stops_everything_within_5_s_and_gives_the_leases_back(
     ground: Ground, signum: int, group: bool, busy_s: str
 ) -> None:
     cluster = ground.start(TEST_TICK_TAKES_S=busy_s)
-    wait_until(lambda: is_complete(cluster) and len(runner_pids()) == 2, 20, "the cluster is complete")
+    wait_until(lambda: is_complete(cluster) and len(runner_pids()) == 2, START_S, "the cluster is complete")
     wait_until(lambda: TickNote.objects.exists(), 10, "a bot ticked")
     took_s = cluster.stop(signum, group=group)
     assert took_s < 5, took_s
@@ -131,14 +134,14 @@ def test_signal_stops_everything_within_5_s_and_gives_the_leases_back(
 
 def test_signal_while_starting_stops_everything(ground: Ground) -> None:
     cluster = ground.start()
-    wait_until(lambda: bool(cluster.children()), 20, "the first child is there")
+    wait_until(lambda: bool(cluster.children()), START_S, "the first child is there")
     assert cluster.stop(signal.SIGTERM, group=True) < 5
 
 
 def test_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(ground: Ground, tmp_path: Path) -> None:
     freeze = tmp_path / "freeze"
     cluster = ground.start("-n", "runners", TEST_FREEZE_FILE=str(freeze))
-    wait_until(lambda: len(runner_pids()) == 2, 20, "both runners are at work")
+    wait_until(lambda: len(runner_pids()) == 2, START_S, "both runners are at work")
     ground.wait_for_all_bots()
     freeze.touch()
     wait_until(lambda: bool(list(tmp_path.glob("freeze.*"))), 5, "a runner froze")
@@ -163,7 +166,7 @@ def test_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(ground: Groun
 
 def test_end_of_a_shift_hands_over_to_a_successor_without_a_pause(ground: Ground) -> None:
     ground.start("-n", "runners", TEST_SHIFT_LIFE_S="3")
-    wait_until(lambda: len(runner_pids()) == 2, 20, "both runners are at work")
+    wait_until(lambda: len(runner_pids()) == 2, START_S, "both runners are at work")
     first = set(live(WorkerKind.RUNNER).values_list("pk", flat=True))
     ground.wait_for_all_bots()
     started = timezone.now()
@@ -184,7 +187,7 @@ def test_end_of_a_shift_hands_over_to_a_successor_without_a_pause(ground: Ground
 
 def test_wiped_queue_heals(ground: Ground) -> None:
     cluster = ground.start("-n", "runners", TEST_SHIFT_LIFE_S="3")
-    wait_until(lambda: len(runner_pids()) == 2, 20, "both runners are at work")
+    wait_until(lambda: len(runner_pids()) == 2, START_S, "both runners are at work")
     ends_s = time.monotonic() + 5
     while time.monotonic() < ends_s:  # successors vanish from the queue as they are queued
         OrmQ.objects.all().delete()
@@ -192,3 +195,16 @@ def test_wiped_queue_heals(ground: Ground) -> None:
     ground.wait_for_all_bots(timeout_s=10)
     wait_until(lambda: len(runner_pids()) == 2, 10, "both runners are at work again")
     assert cluster.main.poll() is None
+
+
+def test_task_that_overruns_is_ended_and_a_frozen_one_is_killed(ground: Ground) -> None:
+    cluster = ground.start("-n", "slow")
+    wait_until(lambda: live(WorkerKind.CHORES).count() == 1, START_S, "the chores are at work")
+    async_task("tests.workers.ticks.overrun", cluster="slow", timeout=1)
+    wait_until(lambda: Task.objects.filter(success=False).exists(), 15, "it failed")
+    assert "exceeded maximum timeout" in Task.objects.get(success=False).result
+    async_task("tests.workers.ticks.freeze", cluster="slow", timeout=1)
+    wait_until(lambda: "its task ran out of time" in cluster.log, 10, "its worker is killed")
+    wait_until(lambda: len(cluster.pids("q2-slow")) == 2, 10, "both are replaced")
+    async_task("time.sleep", 0.01, cluster="slow")
+    wait_until(lambda: Task.objects.filter(func="time.sleep", success=True).exists(), 10, "the next task runs")

@@ -73,6 +73,16 @@ def record_tick(ticks: Sequence[DueTick], fence: Fence, now: datetime) -> None:
         fence.check()
 
 
+def overrun() -> None:
+    """A task that takes longer than its timeout."""
+    time.sleep(60)
+
+
+def freeze() -> None:
+    """A task whose process freezes, so that no alarm reaches it."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def _take(path: Path) -> bool:
     """Rename the file to one with this process's id, which tells the test who froze."""
     try:
