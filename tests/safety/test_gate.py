@@ -187,8 +187,15 @@ GATES = ("allow_live_trading", "live_trading_enabled")
 def test_live_order_is_denied_whatever_the_environment_says(
     settings: Settings, are_open: tuple[bool, ...], order: dict[str, Any]
 ) -> None:
-    opened = {name: Gate(name, is_open, "environment") for name, is_open in zip(GATES, are_open, strict=True)}
-    keys = {"kraken_api_key": "k", "kraken_api_secret": "s", "alpaca_api_key_live": "k", "alpaca_api_secret_live": "s"}
+    opened: dict[str, Any] = {
+        name: Gate(name, is_open, "environment") for name, is_open in zip(GATES, are_open, strict=True)
+    }
+    keys: dict[str, Any] = {
+        "kraken_api_key": "k",
+        "kraken_api_secret": "s",
+        "alpaca_api_key_live": "k",
+        "alpaca_api_secret_live": "s",
+    }
     settings.ENVIRONMENT = replace(django_settings.ENVIRONMENT, **opened, **keys)
     s = situation(is_live=True, **order)
     state = read_state(VENUE, s.intent.bot_id)

@@ -16,7 +16,7 @@ D = Decimal
 FIGURES = ("notional_usd_max_paper", "notional_usd_max_live", "quote_age_s_max", "intent_age_s_max")
 COUNTS = ("rate_per_minute_bot", "rate_per_minute_account", "open_orders_bot_max", "open_orders_account_max")
 #: The rows as CONTROLS.md has them.
-SHIPPED = {
+SHIPPED: dict[str, Any] = {
     "rate_per_minute_bot": 20,
     "rate_per_minute_account": 60,
     "open_orders_bot_max": 10,
