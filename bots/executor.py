@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from django.utils import timezone
 
+from audit.decimals import decimal_text
 from audit.log import OrderEventRecord, record
 from audit.models import EventKind
 from bots import ledger
@@ -143,7 +144,8 @@ def _claim(order: Order, intent: OrderIntent, books: BotBooks, market: Market, d
         order,
         EventKind.INTENT,
         reason=intent.reason,
-        details={"leg": intent.leg, "bid": quote.bid, "ask": quote.ask, "quote_source": quote.source},
+        # As text: a quote that is no number has to reach the gate's "no", and the audit.
+        details={"leg": intent.leg, "bid": _figure(quote.bid), "ask": _figure(quote.ask), "quote_source": quote.source},
     )
     # The order itself is pending: what it would reserve must not count against it.
     others = replace(books, orders=books.orders[:-1])
@@ -180,7 +182,8 @@ def _deny(order: Order, denials: tuple[Denial, ...]) -> Submission:
 def _settle(order: Order, report: OrderReport, books: BotBooks, view: MarketView) -> Order:
     """Step 4: what the broker said, to the order, the ledger and the audit, in one transaction."""
     order.venue_order_id = report.venue_order_id or order.venue_order_id
-    order.matched_until = view.now
+    # A batch that waited for the lock looks from an older moment: what was tried already must not be tried again.
+    order.matched_until = view.now if order.matched_until is None else max(view.now, order.matched_until)
     order.updated_at = view.now
     if report.status == order.status and not report.executions:
         order.save(update_fields=["matched_until"])
@@ -203,6 +206,10 @@ def _fill_event(order: Order, execution: Execution) -> None:
         amount=execution.quantity,
         details={"trade_id": execution.trade_id, "fee": execution.fee, "is_maker": execution.is_maker},
     )
+
+
+def _figure(value: Decimal) -> str:
+    return decimal_text(value) if value.is_finite() else str(value)
 
 
 def _record_repeat(intent: OrderIntent) -> Denial:
