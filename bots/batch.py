@@ -1,11 +1,13 @@
 """The books that ticks and actions work on: a bot with its position, deal and orders, read for many bots in four queries."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
-from django.db.models import Q
+from django.db import connection
+from django.db.models import Model
 
 from bots.models import Bot, BotStatus, Deal, Order, Position
 from bots.order_states import OPEN_STATES
@@ -19,6 +21,7 @@ RECENT = timedelta(minutes=1)
 ENTRY_HOLD_OFF = timedelta(seconds=60)
 EXIT_HOLD_OFF = timedelta(seconds=5)
 HOLD_OFFS_MAX = 100_000
+Row = TypeVar("Row", bound=Model)
 _hold_offs: dict[tuple[int, str], datetime] = {}
 
 
@@ -54,15 +57,11 @@ def load_books(bot_ids: Collection[int], since: datetime, *, lock: bool = False)
 
     With ``lock`` the bots' rows are locked in the order of their ids: whoever writes to a book holds its bot's lock.
     """
-    query = Bot.objects.filter(pk__in=bot_ids).order_by("pk")
-    bots = {bot.pk: bot for bot in (query.select_for_update() if lock else query)}
-    ids = list(bots)
-    positions = {(one.bot_id, one.is_live): one for one in Position.objects.filter(bot_id__in=ids)}
-    open_deals = Deal.objects.filter(bot_id__in=ids, closed_at__isnull=True).order_by()
-    deals = {(one.bot_id, one.is_live): one for one in open_deals}
+    bots = {bot.pk: bot for bot in _read(Bot, "id", bot_ids, "", [], lock=lock)}
+    positions = {(one.bot_id, one.is_live): one for one in _read(Position, "bot_id", bots, "", [])}
+    deals = {(one.bot_id, one.is_live): one for one in _read(Deal, "bot_id", bots, "AND closed_at IS NULL", [])}
     orders: dict[tuple[int, bool], list[Order]] = defaultdict(list)
-    recent = Q(status__in=OPEN_STATES) | Q(created_at__gte=since) | Q(cancel_requested_at__gte=since)
-    for order in Order.objects.filter(recent, bot_id__in=ids).order_by("pk"):
+    for order in _read(Order, "bot_id", bots, *_open_or_since(since)):
         orders[order.bot_id or 0, order.is_live].append(order)
     books = {}
     for pk, bot in bots.items():
@@ -70,6 +69,25 @@ def load_books(bot_ids: Collection[int], since: datetime, *, lock: bool = False)
         position = positions.get(key) or Position(bot=bot, is_live=bot.is_live)
         books[pk] = BotBooks(bot, position, deals.get(key), orders.get(key, []))
     return books
+
+
+def _open_or_since(since: datetime) -> tuple[str, list[Any]]:
+    states = ", ".join(f"'{state}'" for state in sorted(OPEN_STATES))
+    moment = connection.ops.adapt_datetimefield_value(since)
+    return f"AND (status IN ({states}) OR created_at >= %s OR cancel_requested_at >= %s)", [moment, moment]
+
+
+def _read(
+    model: type[Row], column: str, ids: Collection[int], condition: str, params: list[Any], *, lock: bool = False
+) -> Iterable[Row]:
+    """Return the rows of these ids, by id. Plain SQL: putting query sets into words took most of an order's time."""
+    if not ids:
+        return ()
+    fields = ", ".join(f'"{field.column}"' for field in model._meta.concrete_fields)
+    places = ", ".join(["%s"] * len(ids))
+    tail = " FOR UPDATE" if lock and connection.features.has_select_for_update else ""
+    sql = f'SELECT {fields} FROM "{model._meta.db_table}" WHERE {column} IN ({places}) {condition} ORDER BY id{tail}'
+    return model._default_manager.raw(sql, [*ids, *params])
 
 
 def locked_books(bot: Bot, now: datetime) -> BotBooks:

@@ -31,7 +31,9 @@ class LimitBook:
     def read(cls, bot_ids: Collection[int]) -> "LimitBook":
         """Read the global limits and those of these bots."""
         scopes = ["global", *(f"bot:{bot_id}" for bot_id in bot_ids)]
-        return cls({row.scope: row for row in RiskLimits.objects.filter(scope__in=scopes)})
+        places = ", ".join(["%s"] * len(scopes))
+        rows = RiskLimits.objects.raw(f"SELECT * FROM risk_limits WHERE scope IN ({places})", scopes)
+        return cls({row.scope: row for row in rows})
 
     def for_bot(self, bot_id: int, *, is_live: bool) -> LimitSet:
         """Return the limits for one bot's orders.
