@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -101,6 +102,12 @@ def _on_server(statement: str, *names: str) -> None:
     """Run one statement outside any transaction, on the server's maintenance database."""
     with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as server:
         server.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _urls_are_loaded() -> None:
+    """Load the URLs, and with them the admin's pages, as the web process does before its first request."""
+    import_module(django_settings.ROOT_URLCONF)
 
 
 @pytest.fixture(scope="session")

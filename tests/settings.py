@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import django_stubs_ext
+
 RUN_DIR_VARIABLE = "TRADINGOPS_TEST_RUN_DIR"
 POSTGRES_URL_VARIABLE = "TEST_POSTGRES_URL"
 #: What a developer's shell or .env may hold, and no test may see.
@@ -98,6 +100,9 @@ from tradingops.settings import DATABASES, LOGGING  # noqa: E402
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # The name carries the run, so that two runs on one server don't meet; pytest-django adds the xdist worker.
     DATABASES["default"]["TEST"] = {"NAME": f"test_{RUN_DIR.name.replace('-', '_').lower()}"}
+
+# Tests may import a module of the admin without any URL.
+django_stubs_ext.monkeypatch()
 
 # The real hashers take 0.2 s a password on purpose.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

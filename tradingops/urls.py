@@ -1,10 +1,17 @@
 """URLs of the console."""
 
+import django_stubs_ext
 from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
+from bots.workers.admin_lock import lock_queue_admin
 from tradingops.api import api, no_such_endpoint
+
+# Here and not when the apps get ready, so that commands and workers do without the admin.
+django_stubs_ext.monkeypatch()
+admin.autodiscover()
+lock_queue_admin(admin.site)
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

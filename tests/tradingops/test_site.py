@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
+from django.core.checks import run_checks
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -156,3 +157,16 @@ def test_postgres_session_is_bounded_and_keeps_the_users_options() -> None:
 def test_var_directory_can_be_elsewhere() -> None:
     assert isinstance(settings.VAR_DIR, Path)
     assert settings.VAR_DIR.is_dir()
+
+
+def test_pages_and_settings_pass_djangos_checks() -> None:
+    # In this process the admin is loaded, so its pages are looked at, too.
+    assert [str(fault) for fault in run_checks(include_deployment_checks=False)] == []
+
+
+def test_workers_and_commands_do_without_the_admin(committed_db: CommittedDatabase) -> None:
+    code = (
+        "import sys; print([m for m in sys.modules if m.startswith(('django.contrib.admin.options', 'unfold.admin'))])"
+    )
+    done = run_manage(committed_db, "shell", "--no-imports", "-c", code)
+    assert done.stdout.strip() == "[]"
