@@ -129,8 +129,9 @@ def simulate(
 
     ``is_fast`` lets a strategy that can do so skip the bars at which it has nothing to do; the result is the same.
     """
-    run = _Run(strategy, params, candles, conditions)
-    run.play(is_fast=is_fast and isinstance(strategy, Scanning))
+    scanner = strategy if is_fast and isinstance(strategy, Scanning) else None
+    run = _Run(strategy, params, candles, conditions, scanner)
+    run.play()
     return run.result()
 
 
@@ -152,6 +153,7 @@ class _Run:
     params: dict[str, Any]
     candles: CandleSeries
     conditions: Conditions
+    scanner: Scanning | None
     book: Book = field(default_factory=Book)
     deal: _Deal | None = None
     open_orders: list[_Open] = field(default_factory=list)
@@ -182,13 +184,13 @@ class _Run:
         self.broker = PaperBroker(self.conditions.fees)
         self.bar_s = TIMEFRAME_S[self.candles.timeframe]
 
-    def play(self, *, is_fast: bool) -> None:
+    def play(self) -> None:
         """Go through every bar at which something may happen."""
-        bar, count = self._next(0, is_fast=is_fast), len(self.candles)
+        bar, count = self._next(0), len(self.candles)
         while bar < count:
             self._see_until(bar)
             self._at_close(bar)
-            bar = self._next(bar + 1, is_fast=is_fast)
+            bar = self._next(bar + 1)
         self._see_until(count)
 
     def result(self) -> SimulationResult:
@@ -205,17 +207,17 @@ class _Run:
             final_price=Decimal(final),
         )
 
-    def _next(self, start: int, *, is_fast: bool) -> int:
+    def _next(self, start: int) -> int:
         """Return the next bar to look at: every one, or where the strategy or a resting order may have something to do."""
         count = len(self.candles)
-        if not is_fast or start >= count or not isinstance(self.strategy, Scanning):
+        if self.scanner is None or start >= count:
             return start
         holds = bool(start) and bool(self._position_view(start - 1).quantity)
         if self.book.quantity and not holds:
             # Dust: whether it counts as a position changes with the price, so look at every bar.
             return start
         scan = self._scan(start)
-        return min([self.strategy.next_bar(scan), *(self._next_match(order, scan) for order in self.open_orders)])
+        return min([self.scanner.next_bar(scan), *(self._next_match(order, scan) for order in self.open_orders)])
 
     def _scan(self, start: int) -> Scan:
         deal, tick = self.deal, float(self.conditions.rules.tick_size)

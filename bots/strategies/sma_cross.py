@@ -131,7 +131,10 @@ def _gap_share(candles: CandleSeries, params: dict[str, Any]) -> Floats:
 
 
 def _above(candles: CandleSeries, params: dict[str, Any]) -> Flags:
-    return _gap_share(candles, params) > EQUAL_SHARE
+    def compute(series: CandleSeries) -> Flags:
+        return _gap_share(series, params) > EQUAL_SHARE
+
+    return indicators.remembered(candles, ("sma_cross.above", *_key(params)), compute)
 
 
 def _below(candles: CandleSeries, params: dict[str, Any]) -> Flags:

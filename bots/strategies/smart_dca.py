@@ -277,7 +277,8 @@ def _stop_or_goal(view: StrategyView) -> str | None:
     if bid < goal * (1 - trailing / HUNDRED):
         return guard_reason(view)
     peak = max(bid, view.deal.peak_price or bid) if view.deal is not None else bid
-    if peak < goal or bid > peak * (1 - trailing / HUNDRED):
+    # A bid above the floor that is this far below the best means that the best was at the goal or above.
+    if bid > peak * (1 - trailing / HUNDRED):
         return None
     return (
         f"Trailing take profit: the bid is {-change_pct(bid, peak):.2f} % below its best, {peak}, "
