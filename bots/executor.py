@@ -7,7 +7,7 @@ with the bot's row locked. A worker passes its lease's fence, whose check it has
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.utils import timezone
@@ -96,15 +96,15 @@ def match(order: Order, books: BotBooks, market: Market) -> Order:
     return _settle(order, report, books, market.view)
 
 
-def cancel(order: Order, market: Market, *, actor: str, reason: str) -> Order:
-    """Cancel a resting order and return it as it then stands. A cancel is never denied, whatever the trading state."""
+def cancel(order: Order, now: datetime, *, actor: str, reason: str) -> Order:
+    """Cancel a resting order and return it as it then stands. A cancel is never denied, and needs no market."""
     if order.status not in RESTING_STATES:
         raise ExecutorError(f"order {order.client_order_id} is {order.status}: there is nothing to cancel")
-    order.cancel_requested_at = market.view.now
+    order.cancel_requested_at = now
     _event(order, EventKind.CANCEL_REQUESTED, reason=reason, actor=actor)
-    report = paper_broker(market).cancel(_intent_of(order))
+    report = PaperBroker.cancel(_intent_of(order))
     order.status = move(order.status, report.status)
-    order.updated_at = market.view.now
+    order.updated_at = now
     order.save()
     _event(order, EventKind.CANCELED, reason=reason, actor=actor)
     return order

@@ -7,11 +7,13 @@ from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from audit.decimals import decimal_text
 from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, joined_unit, record
+from audit.records import bounded
 from bots import executor, ledger
 from bots.batch import BotBooks, locked_books
 from bots.exposure import Market
@@ -22,9 +24,12 @@ from bots.models import Bot, BotStatus, BotTick, Order, Position, Venue
 from bots.order_ids import random_order_id
 from bots.order_states import RESTING_STATES
 from bots.strategies import registry
+from bots.strategies.schema import ParamSchema
 from safety.intents import OrderIntent, OrderType, Side
 
 ERROR_TEXT_MAX = 2000
+REASON_TEXT_MAX = 500
+POLL_SECONDS_MAX = 86_400
 EDITABLE = ("name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "poll_seconds")
 
 
@@ -49,7 +54,7 @@ class NewBot:
 def create(new: NewBot, *, actor: str) -> Bot:
     """Make a bot, always on paper and stopped. Raises BotActionError or ParamError with what is wrong."""
     check_symbol(new.venue, new.symbol)
-    schema = registry.get(new.strategy).schema
+    schema = _schema(new.strategy)
     bot = Bot(
         name=new.name.strip(),
         venue=new.venue,
@@ -60,6 +65,7 @@ def create(new: NewBot, *, actor: str) -> Bot:
         paper_equity_usd=new.paper_equity_usd,
         poll_seconds=new.poll_seconds,
     )
+    _check(bot)
     with joined_unit():
         bot.save()
         BotTick.objects.create(bot=bot)
@@ -69,7 +75,7 @@ def create(new: NewBot, *, actor: str) -> Bot:
 
 def update(bot: Bot, *, actor: str) -> Bot:
     """Save changed fields of a bot (never dry_run or status), audited field by field. Raises BotActionError or ParamError."""
-    schema = registry.get(bot.strategy).schema
+    schema = _schema(bot.strategy)
     bot.params = schema.plain(schema.clean(bot.params))
     with locked(bot.pk) as stored:
         changes = {name: getattr(bot, name) for name in EDITABLE if getattr(bot, name) != getattr(stored, name)}
@@ -77,9 +83,12 @@ def update(bot: Bot, *, actor: str) -> Bot:
             check_symbol(stored.venue, bot.symbol)
             if _holds_anything(stored):
                 raise BotActionError("The symbol can change only while the bot holds nothing and has no open order.")
+        before = {name: getattr(stored, name) for name in changes}
         for name, value in changes.items():
-            _audit(stored, f"bot_{name}_changed", _shown(getattr(stored, name)), _shown(value), actor)
             setattr(stored, name, value)
+        _check(stored)
+        for name, value in changes.items():
+            _audit(stored, f"bot_{name}_changed", _shown(before[name]), _shown(value), actor)
         _save(stored)
     return stored
 
@@ -146,7 +155,8 @@ def close_position(bot_id: int, *, actor: str) -> executor.Submission:
             raise BotActionError("There is nothing to close: the bot holds nothing that the venue would sell.")
         intent = _close_intent(bot, quantity, actor, market.view.now)
         submission = executor.submit(intent, books, market, executor.Desk.read([bot.pk]))
-        if bot.status == BotStatus.RUNNING:
+        # A stopped bot does not tick, so nobody would see a sale through that was filled in part.
+        if bot.status == BotStatus.RUNNING or submission.order.status in RESTING_STATES:
             _set_status(bot, BotStatus.PAUSED, "position closed by hand: start the bot to let it trade on", actor)
             _save(bot)
     return submission
@@ -157,16 +167,16 @@ def cancel_order(order_id: int, *, actor: str, reason: str = "cancelled by hand"
     bot_id = Order.objects.values_list("bot_id", flat=True).get(pk=order_id)
     if bot_id is None:
         raise BotActionError("The order was placed by someone else; cancel it at the venue.")
-    with locked(bot_id) as bot:
+    with locked(bot_id):
         order = Order.objects.select_for_update().get(pk=order_id)
         if order.status not in RESTING_STATES:
             raise BotActionError(f"The order is {order.status}: there is nothing left to cancel.")
-        return executor.cancel(order, _market(bot), actor=actor, reason=reason)
+        return executor.cancel(order, timezone.now(), actor=actor, reason=reason)
 
 
 def pause_after_error(bot: Bot, error: BaseException, *, actor: str, now: datetime) -> None:
     """Pause a bot whose tick failed and keep the error for its page. The bot must be locked by the caller."""
-    bot.last_error = f"{type(error).__name__}: {error}"[:ERROR_TEXT_MAX]
+    bot.last_error = bounded(f"{type(error).__name__}: {error}", ERROR_TEXT_MAX)
     bot.last_error_at = now
     if bot.status == BotStatus.RUNNING:
         _set_status(bot, BotStatus.PAUSED, "its tick failed; see the last error, then start it again", actor)
@@ -199,6 +209,30 @@ def describe(bot: Bot) -> str:
     return canonical_json({name: getattr(bot, name) for name in fields})
 
 
+def _schema(strategy: str) -> ParamSchema:
+    try:
+        return registry.get(strategy).schema
+    except registry.UnknownStrategyError as error:
+        raise BotActionError(f"There is no such strategy: {error}.") from error
+
+
+def _check(bot: Bot) -> None:
+    """Return quietly when a bot can be saved as it is. Raises BotActionError with everything that is wrong."""
+    problems = [
+        f"The {name} has to be a figure above zero."
+        for name, value in (("capital", bot.capital_usd), ("paper equity", bot.paper_equity_usd))
+        if not isinstance(value, Decimal) or not value.is_finite() or value <= 0
+    ]
+    if not 1 <= bot.poll_seconds <= POLL_SECONDS_MAX:
+        problems.append(f"The poll interval has to be from 1 to {POLL_SECONDS_MAX} seconds.")
+    try:
+        bot.full_clean(exclude=["capital_usd", "paper_equity_usd", "poll_seconds"], validate_constraints=False)
+    except ValidationError as error:
+        problems += [f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items()]
+    if problems:
+        raise BotActionError(" ".join(problems))
+
+
 def _shown(value: object) -> str:
     if isinstance(value, Decimal):
         return decimal_text(value)
@@ -213,7 +247,7 @@ def _refuse_archived(bot: Bot) -> None:
 def _set_status(bot: Bot, status: BotStatus, reason: str, actor: str) -> None:
     if bot.status != status:
         _audit(bot, f"bot_{status.value}", bot.status, status.value, actor, reason)
-    bot.status, bot.status_reason = status, reason
+    bot.status, bot.status_reason = status, bounded(reason, REASON_TEXT_MAX)
 
 
 def _save(bot: Bot) -> None:
@@ -237,12 +271,9 @@ def _market(bot: Bot) -> Market:
 
 
 def _cancel_resting(books: BotBooks, actor: str, reason: str) -> None:
-    resting = [order for order in books.open_orders if order.status in RESTING_STATES]
-    if not resting:
-        return
-    market = _market(books.bot)
-    for order in resting:
-        executor.cancel(order, market, actor=actor, reason=reason)
+    for order in books.open_orders:
+        if order.status in RESTING_STATES:
+            executor.cancel(order, timezone.now(), actor=actor, reason=reason)
 
 
 def _holds_anything(bot: Bot) -> bool:

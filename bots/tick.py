@@ -1,7 +1,8 @@
 """A tick: what the bots that are due see, what their strategies propose, and what becomes of it.
 
 Bots of one batch share the markets and the queries. They are first looked at without any lock; only those that want to act
-are locked, read again and judged again, and then act, each in a savepoint of its own. A bot that fails is paused and touches no other.
+are locked, read again and judged again, and then act, each in a savepoint of its own. A bot that fails is paused and
+touches no other.
 """
 
 import logging
@@ -164,8 +165,7 @@ def _submit(
 def _cancel(proposal: CancelProposal, books: BotBooks, moment: Moment) -> None:
     order = next((one for one in books.open_orders if one.client_order_id == proposal.client_order_id), None)
     if order is not None and order.status in RESTING_STATES:
-        market = moment.market(books.bot.venue, books.bot.symbol)
-        executor.cancel(order, market, actor=f"bot:{books.bot.pk}", reason=proposal.reason)
+        executor.cancel(order, moment.now, actor=f"bot:{books.bot.pk}", reason=proposal.reason)
 
 
 def _pause(unit_: Unit, outcome: Outcome, now: datetime) -> None:

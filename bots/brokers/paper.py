@@ -83,7 +83,8 @@ class PaperBroker:
             return OrderReport(_open_status(resting.fills_so_far), _venue_order_id(order))
         return self._fill(resting, view, order.limit_price, is_maker=True)
 
-    def cancel(self, order: OrderIntent, venue_order_id: str = "") -> OrderReport:
+    @staticmethod
+    def cancel(order: OrderIntent, venue_order_id: str = "") -> OrderReport:
         """Cancel a resting order; on paper this always succeeds at once."""
         return OrderReport(OrderStatus.CANCELED, venue_order_id or _venue_order_id(order))
 

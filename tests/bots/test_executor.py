@@ -391,8 +391,8 @@ def _hooked(hook: Callable[[], object]) -> type[Quote]:
 
 def _cancel(order: Order) -> Order:
     with unit():
-        bot = Bot.objects.select_for_update().get(pk=order.bot_id or 0)
-        return executor.cancel(order, _market(bot), actor="a person", reason="the test wants it")
+        Bot.objects.select_for_update().get(pk=order.bot_id or 0)
+        return executor.cancel(order, timezone.now(), actor="a person", reason="the test wants it")
 
 
 def _submit_fenced(bot: Bot, fence: Fence) -> Order:
