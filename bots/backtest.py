@@ -12,7 +12,8 @@ from bots.brokers.fees import fees_for
 from bots.brokers.paper import SLIPPAGE_BPS
 from bots.market_data.base import CandleSeries, MarketDataError
 from bots.market_data.datasets import VENUE, dataset
-from bots.simulation import BASIS_POINTS, Conditions, SimulationResult, quote_ticks, simulate
+from bots.simulation import simulate
+from bots.simulation_values import BASIS_POINTS, Conditions, SimulationResult, quote_ticks
 from bots.strategies.base import Strategy
 from bots.strategies.schema import TIMEFRAME_AUTO
 from safety.intents import LimitSet

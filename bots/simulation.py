@@ -10,22 +10,29 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bots.books import Book, apply_fill
-from bots.brokers.base import Execution, FeeSchedule, MarketView, RestingOrder
+from bots.brokers.base import Execution, MarketView, RestingOrder
 from bots.brokers.paper import PaperBroker
 from bots.ledger import is_dust
 from bots.market_data.base import CandleSeries, Floats, Traded
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.order_states import OrderStatus
+from bots.simulation_values import (
+    Conditions,
+    OpenDeal,
+    OpenSimulated,
+    Scanning,
+    SimulationResult,
+    Trade,
+    quote_ticks,
+)
 from bots.strategies.base import (
     CancelProposal,
-    DealView,
-    OpenOrder,
     PositionView,
     Proposal,
     Strategy,
@@ -35,91 +42,12 @@ from bots.strategies.common import FLOAT_SLACK, Scan
 from bots.strategies.indicators import prefix
 from safety.controls.base import StateReading
 from safety.gate import evaluate
-from safety.intents import Exposure, InstrumentRules, Level, LimitSet, OrderIntent, Quote, Side
+from safety.intents import Exposure, Level, OrderIntent, Quote, Side
 
 BOT_ID = 1
-BASIS_POINTS = Decimal(10_000)
 RATE_WINDOW = timedelta(minutes=1)
-# A bar's close comes as a float; a thousandth of a millionth of a tick is its noise, not the market.
-TICK_NOISE = 1e-9
 _ACTIVE = StateReading(Level.ACTIVE)
 _DONE = frozenset({OrderStatus.FILLED, OrderStatus.REJECTED, OrderStatus.CANCELED})
-
-
-@runtime_checkable
-class Scanning(Protocol):
-    """A strategy that can say at which bar it may act next. It may name a bar too many, never one too few."""
-
-    def next_bar(self, scan: Scan) -> int:
-        """Return the first bar from ``scan.start`` at which ``propose`` may answer, or the number of bars."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What a replay runs under. Money in USD; ``half_spread_bps`` in basis points of the close."""
-
-    capital_usd: Decimal
-    equity_usd: Decimal
-    rules: InstrumentRules
-    fees: FeeSchedule
-    limits: LimitSet
-    half_spread_bps: Decimal = Decimal(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Trade:
-    """One execution: ``bar`` is the index of the candle at whose close it happened, ``cost_usd`` its spread and slippage."""
-
-    bar: int
-    side: Side
-    leg: str
-    reason: str
-    execution: Execution
-    cost_usd: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class SimulationResult:
-    """What a replay gave. ``equity_usd`` has one figure per bar, as floats for charts; ``book`` is exact."""
-
-    bars: int
-    trades: tuple[Trade, ...]
-    denials: dict[str, int]
-    equity_usd: Floats
-    book: Book
-    deals_closed: int
-    deals_won: int
-    final_price: Decimal
-
-
-@dataclass(slots=True)
-class _Deal:
-    opened_at: datetime
-    pnl_before: Decimal
-    bought_quantity: Decimal = Decimal(0)
-    bought_notional: Decimal = Decimal(0)
-    legs: int = 0
-    peak_ticks: int = 0
-
-    def view(self, tick_size: Decimal) -> DealView:
-        peak = self.peak_ticks * tick_size if self.peak_ticks else None
-        return DealView(self.opened_at, self.bought_quantity, self.bought_notional, self.legs, peak)
-
-
-@dataclass(slots=True)
-class _Open:
-    """An order that rests: what the broker needs, and how much of it is left."""
-
-    intent: OrderIntent
-    remaining: Decimal
-    fills: int = 0
-
-    def view(self) -> OpenOrder:
-        intent = self.intent
-        return OpenOrder(
-            intent.client_order_id, intent.side, intent.type, intent.leg, self.remaining, intent.limit_price
-        )
 
 
 def simulate(
@@ -135,16 +63,6 @@ def simulate(
     return run.result()
 
 
-def quote_ticks(
-    candles: CandleSeries, rules: InstrumentRules, half_spread_bps: Decimal
-) -> tuple[NDArray[np.int64], ...]:
-    """Return bid and ask at each close in whole ticks, half a spread away and rounded outward."""
-    closes, half = candles.close / float(rules.tick_size), float(half_spread_bps / BASIS_POINTS)
-    bids = np.floor(closes * (1 - half) + TICK_NOISE).astype(np.int64)
-    asks = np.ceil(closes * (1 + half) - TICK_NOISE).astype(np.int64)
-    return np.maximum(bids, 1), np.maximum(asks, 1)
-
-
 @dataclass(slots=True)
 class _Run:
     """One replay as it goes."""
@@ -155,8 +73,8 @@ class _Run:
     conditions: Conditions
     scanner: Scanning | None
     book: Book = field(default_factory=Book)
-    deal: _Deal | None = None
-    open_orders: list[_Open] = field(default_factory=list)
+    deal: OpenDeal | None = None
+    open_orders: list[OpenSimulated] = field(default_factory=list)
     trades: list[Trade] = field(default_factory=list)
     denials: Counter[str] = field(default_factory=Counter)
     last_entry_at: datetime | None = None
@@ -233,7 +151,7 @@ class _Run:
             has_open_orders=bool(self.open_orders),
         )
 
-    def _next_match(self, order: _Open, scan: Scan) -> int:
+    def _next_match(self, order: OpenSimulated, scan: Scan) -> int:
         limit = order.intent.limit_price
         if limit is None:
             return scan.start
@@ -294,7 +212,7 @@ class _Run:
             return PositionView(Decimal(0), Decimal(0), *times)
         return PositionView(self.book.quantity, self.book.cost, *times)
 
-    def _match(self, order: _Open, bar: int, market: MarketView) -> None:
+    def _match(self, order: OpenSimulated, bar: int, market: MarketView) -> None:
         """Let a resting order meet what was traded in this bar; it was placed at the close of an earlier one."""
         volume = Decimal(str(self.candles.volume[bar]))
         low, high = Decimal(str(self.candles.low[bar])), Decimal(str(self.candles.high[bar]))
@@ -317,7 +235,7 @@ class _Run:
             return
         self.sent_at.append(market.now)
         self.sent_keys.add(_same_order_key(intent))
-        order = _Open(intent, intent.quantity)
+        order = OpenSimulated(intent, intent.quantity)
         report = self.broker.submit(intent, decision.permit, market)
         self._book(order, report.executions, bar)
         if report.status not in _DONE:
@@ -367,7 +285,7 @@ class _Run:
             entries_held="",
         )
 
-    def _book(self, order: _Open, executions: tuple[Execution, ...], bar: int) -> None:
+    def _book(self, order: OpenSimulated, executions: tuple[Execution, ...], bar: int) -> None:
         intent = order.intent
         for execution in executions:
             if intent.side == Side.BUY:
@@ -381,9 +299,9 @@ class _Run:
             if intent.side == Side.SELL:
                 self._note_exit(execution)
 
-    def _note_entry(self, order: _Open, execution: Execution) -> None:
+    def _note_entry(self, order: OpenSimulated, execution: Execution) -> None:
         if self.deal is None:
-            self.deal = _Deal(execution.filled_at, pnl_before=self.book.realised_pnl)
+            self.deal = OpenDeal(execution.filled_at, pnl_before=self.book.realised_pnl)
         self.deal.legs += order.fills == 0
         self.deal.bought_quantity += execution.quantity
         self.deal.bought_notional += execution.quantity * execution.price
@@ -410,7 +328,7 @@ def _same_order_key(intent: OrderIntent) -> tuple[object, ...]:
     return intent.side, intent.type, intent.quantity, intent.limit_price
 
 
-def _reserved(order: _Open, market: MarketView) -> Decimal:
+def _reserved(order: OpenSimulated, market: MarketView) -> Decimal:
     """Return what an open purchase may still cost, at its limit or at the offer."""
     if order.intent.side != Side.BUY:
         return Decimal(0)

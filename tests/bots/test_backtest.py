@@ -14,7 +14,7 @@ from bots.backtest import Backtest, as_plain, cents, hold_pnl, recorded_series, 
 from bots.brokers.base import FeeSchedule
 from bots.market_data.base import MarketDataError
 from bots.market_data.datasets import dataset
-from bots.simulation import Conditions
+from bots.simulation_values import Conditions
 from bots.strategies import registry
 from safety.intents import LimitSet
 from tests.bots.strategies.builders import RULES, series

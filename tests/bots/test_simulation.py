@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from bots.books import Book, apply_fill
 from bots.brokers.base import FeeSchedule
 from bots.market_data.base import CandleSeries
-from bots.simulation import (
-    Conditions,
-    Scanning,
-    SimulationResult,
-    Trade,
-    quote_ticks,
-    simulate,
-)
+from bots.simulation import simulate
+from bots.simulation_values import Conditions, Scanning, SimulationResult, Trade, quote_ticks
 from bots.strategies import registry
 from bots.strategies.base import CancelProposal, Proposal, Strategy, StrategyView
 from bots.strategies.common import Scan

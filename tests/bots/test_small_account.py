@@ -8,7 +8,8 @@ from bots.backtest import recorded_series
 from bots.brokers.fees import fees_for
 from bots.market_data.base import CandleSeries
 from bots.market_data.datasets import dataset
-from bots.simulation import Conditions, SimulationResult, simulate
+from bots.simulation import simulate
+from bots.simulation_values import Conditions, SimulationResult
 from bots.strategies import registry
 from bots.strategies.base import Strategy
 from safety.intents import LimitSet, Side

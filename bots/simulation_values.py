@@ -1,0 +1,110 @@
+"""What a replay takes and gives: its conditions, its trades, its result, and what is open while it runs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bots.books import Book
+from bots.brokers.base import Execution, FeeSchedule
+from bots.market_data.base import CandleSeries, Floats
+from bots.strategies.base import DealView, OpenOrder
+from bots.strategies.common import Scan
+from safety.intents import InstrumentRules, LimitSet, OrderIntent, Side
+
+BASIS_POINTS = Decimal(10_000)
+# A bar's close comes as a float; a thousandth of a millionth of a tick is its noise, not the market.
+TICK_NOISE = 1e-9
+
+
+@runtime_checkable
+class Scanning(Protocol):
+    """A strategy that can say at which bar it may act next. It may name a bar too many, never one too few."""
+
+    def next_bar(self, scan: Scan) -> int:
+        """Return the first bar from ``scan.start`` at which ``propose`` may answer, or the number of bars."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a replay runs under. Money in USD; ``half_spread_bps`` in basis points of the close."""
+
+    capital_usd: Decimal
+    equity_usd: Decimal
+    rules: InstrumentRules
+    fees: FeeSchedule
+    limits: LimitSet
+    half_spread_bps: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One execution: ``bar`` is the index of the candle at whose close it happened, ``cost_usd`` its spread and slippage."""
+
+    bar: int
+    side: Side
+    leg: str
+    reason: str
+    execution: Execution
+    cost_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationResult:
+    """What a replay gave. ``equity_usd`` has one figure per bar, as floats for charts; ``book`` is exact."""
+
+    bars: int
+    trades: tuple[Trade, ...]
+    denials: dict[str, int]
+    equity_usd: Floats
+    book: Book
+    deals_closed: int
+    deals_won: int
+    final_price: Decimal
+
+
+@dataclass(slots=True)
+class OpenDeal:
+    """The open deal as it grows. ``peak_ticks`` is the best bid at a close since it opened, 0 before there was one."""
+
+    opened_at: datetime
+    pnl_before: Decimal
+    bought_quantity: Decimal = Decimal(0)
+    bought_notional: Decimal = Decimal(0)
+    legs: int = 0
+    peak_ticks: int = 0
+
+    def view(self, tick_size: Decimal) -> DealView:
+        """Return the deal as a strategy sees it."""
+        peak = self.peak_ticks * tick_size if self.peak_ticks else None
+        return DealView(self.opened_at, self.bought_quantity, self.bought_notional, self.legs, peak)
+
+
+@dataclass(slots=True)
+class OpenSimulated:
+    """An order that rests: what the broker needs, and how much of it is left."""
+
+    intent: OrderIntent
+    remaining: Decimal
+    fills: int = 0
+
+    def view(self) -> OpenOrder:
+        """Return the order as a strategy sees it."""
+        intent = self.intent
+        return OpenOrder(
+            intent.client_order_id, intent.side, intent.type, intent.leg, self.remaining, intent.limit_price
+        )
+
+
+def quote_ticks(
+    candles: CandleSeries, rules: InstrumentRules, half_spread_bps: Decimal
+) -> tuple[NDArray[np.int64], ...]:
+    """Return bid and ask at each close in whole ticks, half a spread away and rounded outward."""
+    closes, half = candles.close / float(rules.tick_size), float(half_spread_bps / BASIS_POINTS)
+    bids = np.floor(closes * (1 - half) + TICK_NOISE).astype(np.int64)
+    asks = np.ceil(closes * (1 + half) - TICK_NOISE).astype(np.int64)
+    return np.maximum(bids, 1), np.maximum(asks, 1)
