@@ -6,14 +6,17 @@ touches no other.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from django.db import DatabaseError, DataError, IntegrityError
+from django.db import DataError, IntegrityError
+from django.db import Error as DatabaseFault
 
 from audit.log import Unit, unit
+from audit.records import bounded
 from bots import executor, manager
 from bots.batch import RECENT, TICKING, BotBooks, load_books
 from bots.market_data.base import MarketDataError
@@ -29,6 +32,8 @@ from safety.intents import OrderIntent
 from safety.kill_switch import StateBook
 
 log = logging.getLogger(__name__)
+NOTE_TEXT_MAX = 300
+BLOCK_TEXT_MAX = 500
 
 
 @dataclass(slots=True)
@@ -69,16 +74,28 @@ def tick_batch(ticks: Sequence[DueTick], fence: Fence, now: datetime) -> None:
 def _look(books: BotBooks, due: DueTick, moment: Moment, states: StateBook) -> Outcome:
     """Judge one bot without locks. An outcome that ``acts`` is judged again under the lock."""
     outcome = Outcome(due)
-    try:
+    with _blamed(outcome):
         _judge(outcome, books, moment, states)
+    return outcome
+
+
+@contextmanager
+def _blamed(outcome: Outcome) -> Iterator[None]:
+    """Keep what goes wrong inside with its bot. Faults of the database and lost leases concern every bot, and go on."""
+    try:
+        yield
     except MarketDataError as error:
         outcome.note = "no market data"
-        outcome.blocks.append(Block("MARKET_DATA", str(error)))
+        outcome.blocks.append(Block("MARKET_DATA", bounded(str(error), BLOCK_TEXT_MAX)))
+    except (IntegrityError, DataError) as error:
+        # The database refused this bot's rows, and would refuse them again.
+        outcome.error = error
+    except (DatabaseFault, LeaseLost):
+        raise
     except Exception as error:
         # Whatever a strategy does wrong stops its own bot and no other.
-        log.exception("bot %s: its tick failed", due.bot_id)
+        log.exception("bot %s: its tick failed", outcome.due.bot_id)
         outcome.error = error
-    return outcome
 
 
 def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook) -> None:
@@ -106,18 +123,8 @@ def _act_all(unit_: Unit, acting: Sequence[Outcome], moment: Moment, since: date
         if outcome.due.bot_id not in books or books[outcome.due.bot_id].bot.status not in TICKING:
             outcome.note = "no longer running"
             continue
-        try:
-            with unit_.savepoint():
-                _act(outcome, books[outcome.due.bot_id], moment, desk, fence)
-        except (IntegrityError, DataError) as error:
-            # The database refused this bot's rows: its savepoint is rolled back, the others go on.
-            outcome.error = error
-        except (DatabaseError, LeaseLost):
-            raise
-        except Exception as error:
-            # As in _look: one bot's fault stays with it. Its savepoint is rolled back whole.
-            log.exception("bot %s: its tick failed", outcome.due.bot_id)
-            outcome.error = error
+        with _blamed(outcome), unit_.savepoint():
+            _act(outcome, books[outcome.due.bot_id], moment, desk, fence)
 
 
 def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk, fence: Fence) -> None:
@@ -133,7 +140,7 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
             _cancel(proposal, books, moment)
         else:
             _submit(proposal, books, outcome, moment, desk, fence)
-    outcome.note = "; ".join(proposal.reason for proposal in kept)[:300] or "watching"
+    outcome.note = bounded("; ".join(proposal.reason for proposal in kept), NOTE_TEXT_MAX) or "watching"
 
 
 def _submit(
