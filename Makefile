@@ -54,7 +54,7 @@ static: $(VENV)/.dev
 	@$(BIN)/ruff format --check --quiet . || { echo "Not formatted: run make format." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-cache --quiet >/dev/null || $(BIN)/lint-imports --no-cache
+	@found=$$($(BIN)/lint-imports --no-cache) || { echo "$$found" >&2; exit 1; }
 
 test-sqlite: $(VENV)/.dev
 	@echo "== tests on SQLite"

@@ -1,5 +1,6 @@
 """The API under ``/api/``: one error shape for everything, and the public health check."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -77,10 +78,14 @@ def no_such_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
 
 def add_error_handlers(ninja_api: NinjaAPI) -> None:
     """Make an API answer every error in the one shape."""
-    ninja_api.add_exception_handler(ValidationError, _bad_input)
-    ninja_api.add_exception_handler(AuthenticationError, _not_signed_in)
-    ninja_api.add_exception_handler(Http404, _not_found)
-    ninja_api.add_exception_handler(HttpError, _http_error)
+    handlers: dict[type[Exception], Callable[..., HttpResponse]] = {
+        ValidationError: _bad_input,
+        AuthenticationError: _not_signed_in,
+        Http404: _not_found,
+        HttpError: _http_error,
+    }
+    for kind, handler in handlers.items():
+        ninja_api.add_exception_handler(kind, handler)
 
 
 def _bad_input(request: HttpRequest, exc: ValidationError) -> HttpResponse:

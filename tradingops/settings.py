@@ -157,7 +157,7 @@ USE_I18N = False
 FORMAT_MODULE_PATH = "tradingops.formats"
 
 # Everything to stderr: the process manager keeps it. Never DEBUG for the clients, whose debug lines show keys.
-LOGGING = {
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},

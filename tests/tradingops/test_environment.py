@@ -22,11 +22,11 @@ VAR_DIR = BASE_DIR / "var"
 NO_FILE = Path("/nonexistent/.env")
 
 
-def load(env_file: Path = NO_FILE, **real: str) -> Environment:
+def load(env_file: Path = NO_FILE, /, **real: str) -> Environment:
     return load_environment(BASE_DIR, VAR_DIR, {"SECRET_KEY": SECRET, **real}, env_file)
 
 
-def problems_of(env_file: Path = NO_FILE, **real: str) -> list[str]:
+def problems_of(env_file: Path = NO_FILE, /, **real: str) -> list[str]:
     with pytest.raises(EnvironmentProblem) as caught:
         load(env_file, **real)
     return caught.value.problems

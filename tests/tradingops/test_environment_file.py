@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tradingops.test_environment import BASE_DIR, SECRET, VAR_DIR, load, load_environment, problems_of
-from tradingops.environment import EnvironmentProblem
+from tests.tradingops.test_environment import BASE_DIR, SECRET, VAR_DIR, load, problems_of
+from tradingops.environment import EnvironmentProblem, load_environment
 
 
 @pytest.fixture

@@ -1,0 +1,116 @@
+"""Users and groups: every change of a right or a password is an operator event, and nobody is deleted."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+
+from audit.models import OperatorEvent
+from tests.bots.admin.conftest import Desk, desk
+from tests.bots.builders import floor
+
+__all__ = ["desk", "floor"]
+
+PASSWORD = "a long enough password 1"
+
+
+def events() -> list[tuple[str, str, str, str]]:
+    return list(OperatorEvent.objects.order_by("id").values_list("actor", "action", "old", "new"))
+
+
+@pytest.fixture
+def ann(desk: Desk) -> User:
+    return User.objects.create_user("ann", password=PASSWORD, is_staff=True)
+
+
+def saved(user: User, **changes: Any) -> dict[str, Any]:
+    joined = user.date_joined
+    fields: dict[str, Any] = {
+        "username": user.username, "is_active": "on", "is_staff": "on" if user.is_staff else "",
+        "date_joined_0": f"{joined:%Y-%m-%d}", "date_joined_1": f"{joined:%H:%M:%S}", **changes,
+    }  # fmt: skip
+    return {name: value for name, value in fields.items() if value != ""}
+
+
+def change(user: User) -> str:
+    return f"/admin/auth/user/{user.pk}/change/"
+
+
+def test_new_user_is_audited_with_its_rights(desk: Desk) -> None:
+    form = {"username": "bob", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+    assert desk.post("/admin/auth/user/add/", form).status_code == 302
+    bob = User.objects.get(username="bob")
+    assert not bob.is_staff
+    assert bob.check_password(PASSWORD)
+    assert ("operator", "user_username_set", "", "bob") in events()
+    assert ("operator", "user_is_superuser_set", "", "False") in events()
+
+
+def test_rights_that_change_are_audited_one_by_one(desk: Desk, ann: User) -> None:
+    group = Group.objects.create(name="traders")
+    right = Permission.objects.get(codename="operate_bot")
+    form = saved(ann, is_superuser="on", groups=[str(group.pk)], user_permissions=[str(right.pk)])
+    desk.told(change(ann), form)
+    assert events() == [
+        ("operator", "user_is_superuser_changed", "False", "True"),
+        ("operator", "user_groups_changed", "", "traders"),
+        ("operator", "user_permissions_changed", "", "bots.operate_bot"),
+    ]
+    ann.refresh_from_db()
+    assert ann.is_superuser
+
+
+def test_right_that_is_taken_away_is_audited(desk: Desk, ann: User) -> None:
+    desk.told(change(ann), saved(ann, is_staff=""))
+    assert events() == [("operator", "user_is_staff_changed", "True", "False")]
+
+
+def test_saving_what_is_unchanged_audits_nothing(desk: Desk, ann: User) -> None:
+    desk.told(change(ann), saved(ann))
+    assert events() == []
+
+
+def test_bad_form_changes_and_audits_nothing(desk: Desk, ann: User) -> None:
+    response = desk.post(change(ann), saved(ann, username="not a name!", is_superuser="on"))
+    assert response.status_code == 200
+    ann.refresh_from_db()
+    assert not ann.is_superuser
+    assert events() == []
+
+
+def test_password_set_for_someone_is_audited_without_the_password(desk: Desk, ann: User) -> None:
+    new = "another long password 2"
+    form = {"usable_password": "true", "password1": new, "password2": new, "set-password": "1"}
+    assert desk.post(f"/admin/auth/user/{ann.pk}/password/", form).status_code == 302
+    ann.refresh_from_db()
+    assert ann.check_password(new)
+    assert [event[1] for event in events()] == ["user_password_set"]
+    assert new not in str(events())
+
+
+def test_own_password_can_be_changed(desk: Desk) -> None:
+    desk.user.set_password(PASSWORD)
+    desk.user.save()
+    desk.client.force_login(desk.user)
+    new = "another long password 2"
+    form = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    assert desk.post("/admin/password_change/", form).status_code == 302
+    desk.user.refresh_from_db()
+    assert desk.user.check_password(new)
+
+
+def test_group_rights_are_audited(desk: Desk) -> None:
+    right = Permission.objects.get(codename="operate_bot")
+    desk.told("/admin/auth/group/add/", {"name": "traders", "permissions": [str(right.pk)]})
+    group = Group.objects.get()
+    desk.told(f"/admin/auth/group/{group.pk}/change/", {"name": "traders"})
+    assert events() == [
+        ("operator", "group_name_changed", "", "traders"),
+        ("operator", "group_permissions_changed", "", "bots.operate_bot"),
+        ("operator", "group_permissions_changed", "bots.operate_bot", ""),
+    ]
+
+
+def test_user_cannot_be_deleted(desk: Desk, ann: User) -> None:
+    assert desk.post(f"/admin/auth/user/{ann.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert User.objects.filter(pk=ann.pk).exists()
