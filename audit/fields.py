@@ -70,6 +70,19 @@ class ExactDecimalField(models.Field[_ST, _GT]):
         return super().formfield(**{"form_class": forms.DecimalField, **kwargs})
 
 
+class ByteOrderCharField(models.CharField[Any, Any]):
+    """Short text that is compared byte by byte on both databases, as hashes, ids and symbols are.
+
+    By a language's rules PostgreSQL takes twice as long to keep the index of a hash, under the lock of the chain's head.
+    """
+
+    description = "Text in byte order"
+
+    def db_parameters(self, connection: BaseDatabaseWrapper) -> Any:
+        collation = "C" if connection.vendor == "postgresql" else None
+        return {**super().db_parameters(connection), "collation": collation}
+
+
 class _NumericOnSqlite:
     """A comparison of numbers: on SQLite both sides are cast, since text would compare letter by letter."""
 

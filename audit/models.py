@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 from django.db import models
 
 from audit.chain import Chain
-from audit.fields import CanonicalJSONField, ExactDecimalField
+from audit.fields import ByteOrderCharField, CanonicalJSONField, ExactDecimalField
 
 HASH_CHARS = 64
 
@@ -89,22 +89,22 @@ class OrderEvent(AppendOnlyModel):
     ts = models.DateTimeField("time")
     # A plain number, not a foreign key: this app imports nothing of the others, and history outlives what it tells of.
     bot_id = models.BigIntegerField("bot", null=True, blank=True)
-    client_order_id = models.CharField(max_length=64)
+    client_order_id = ByteOrderCharField(max_length=64)
     venue = models.CharField(max_length=32)
-    symbol = models.CharField(max_length=64)
+    symbol = ByteOrderCharField(max_length=64)
     side = models.CharField(max_length=16)
     ord_type = models.CharField("type", max_length=32)
     price = ExactDecimalField(null=True, blank=True)
     amount = ExactDecimalField(null=True, blank=True)
     venue_order_id = models.CharField(max_length=128, blank=True)
-    event = models.CharField(max_length=32, choices=Event.choices)
+    event = ByteOrderCharField(max_length=32, choices=Event.choices)
     status = models.CharField(max_length=32)
     reason = models.CharField(max_length=2000, blank=True)
     is_live = models.PositiveSmallIntegerField("live", help_text="1 for real orders, 0 for paper and dry-run")
     actor = models.CharField(max_length=200)
     details = CanonicalJSONField()
-    prev_hash = models.CharField(max_length=HASH_CHARS)
-    hash = models.CharField(max_length=HASH_CHARS)
+    prev_hash = ByteOrderCharField(max_length=HASH_CHARS)
+    hash = ByteOrderCharField(max_length=HASH_CHARS)
 
     class Meta:
         db_table = "order_events"
@@ -139,8 +139,8 @@ class OperatorEvent(AppendOnlyModel):
     old = models.TextField(blank=True)
     new = models.TextField(blank=True)
     reason = models.CharField(max_length=2000, blank=True)
-    prev_hash = models.CharField(max_length=HASH_CHARS)
-    hash = models.CharField(max_length=HASH_CHARS)
+    prev_hash = ByteOrderCharField(max_length=HASH_CHARS)
+    hash = ByteOrderCharField(max_length=HASH_CHARS)
 
     class Meta:
         db_table = "operator_events"
@@ -164,7 +164,7 @@ class ChainHead(models.Model):
 
     chain = models.CharField(primary_key=True, max_length=16, choices=[(chain.value, chain.value) for chain in Chain])
     seq = models.BigIntegerField()
-    hash = models.CharField(max_length=HASH_CHARS)
+    hash = ByteOrderCharField(max_length=HASH_CHARS)
 
     class Meta:
         db_table = "chain_heads"
@@ -184,7 +184,7 @@ class Anchor(AppendOnlyModel):
 
     chain = models.CharField(max_length=16, choices=[(chain.value, chain.value) for chain in Chain])
     seq = models.BigIntegerField()
-    hash = models.CharField(max_length=HASH_CHARS)
+    hash = ByteOrderCharField(max_length=HASH_CHARS)
     ts = models.DateTimeField("time")
 
     class Meta:

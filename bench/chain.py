@@ -10,7 +10,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from statistics import median
+from subprocess import PIPE
 from typing import Any
 
 from bench.scratch import ROOT, Scratch, scratch_postgres
@@ -21,18 +24,20 @@ BATCH_ROWS = 500
 RUNS = 5
 # The peer keeps the same columns and page indexes, but no seq, prev_hash, hash, none of their unique indexes and no triggers.
 UNCHAINED = "unchained_events"
+Client = subprocess.Popen[str]
 CHAIN_COLUMNS = ("seq", "prev_hash", "hash")
 
 
 def run(quick: bool = False) -> list[BenchRow]:
     """Return the rows of the chain; ``quick`` takes about ten seconds and is less sure."""
     batches, runs = (10, 2) if quick else (40, RUNS)
+    rates: dict[str, list[float]] = {"chained": [], "unchained": []}
     with scratch_postgres() as database:
         _python(database, "setup")
-        rates: dict[str, list[float]] = {"chained": [], "unchained": []}
-        for _ in range(runs):
-            for kind, found in rates.items():
-                found.append(_insert_rate(database, kind, batches))
+        with _clients(database) as clients:
+            for _ in range(runs):
+                for kind, found in rates.items():
+                    found.append(_insert_rate(clients, kind, batches))
         verified = json.loads(_python(database, "verify", str(runs)))
     chained, unchained = median(rates["chained"]), median(rates["unchained"])
     return [
@@ -57,36 +62,36 @@ def _python(database: Scratch, *arguments: str) -> str:
     return database.run("-m", "bench.chain", *arguments)
 
 
-def _insert_rate(database: Scratch, kind: str, batches: int) -> float:
-    """Return the rows a second that the clients commit together, from the first one's start to the last one's end."""
+@contextmanager
+def _clients(database: Scratch) -> Iterator[list[Client]]:
+    """Give the client processes, connected and warm."""
+    command = [sys.executable, "-m", "bench.chain", "client"]
     clients = [
-        subprocess.Popen(
-            [sys.executable, "-m", "bench.chain", "insert", kind, str(batches)],
-            cwd=ROOT,
-            env=database.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        subprocess.Popen(command, cwd=ROOT, env=database.environment, stdin=PIPE, stdout=PIPE, text=True)
         for _ in range(CLIENTS)
     ]
     try:
         for client in clients:
             _line(client)
-        for client in clients:
-            if client.stdin is not None:
-                client.stdin.write("go\n")
-                client.stdin.flush()
-        times = [json.loads(_line(client)) for client in clients]
+        yield clients
     finally:
         for client in clients:
             client.kill()
             client.communicate()
+
+
+def _insert_rate(clients: list[Client], kind: str, batches: int) -> float:
+    """Return the rows a second that the clients commit together, from the first one's start to the last one's end."""
+    for client in clients:
+        if client.stdin is not None:
+            client.stdin.write(f"{kind} {batches}\n")
+            client.stdin.flush()
+    times = [json.loads(_line(client)) for client in clients]
     took_s = max(end for _, end in times) - min(start for start, _ in times)
-    return float(CLIENTS * batches * BATCH_ROWS / took_s)
+    return float(len(clients) * batches * BATCH_ROWS / took_s)
 
 
-def _line(client: subprocess.Popen[str]) -> str:
+def _line(client: Client) -> str:
     line = client.stdout.readline() if client.stdout is not None else ""
     if not line:
         raise RuntimeError("a client of the benchmark ended early")
@@ -99,25 +104,24 @@ def _line(client: subprocess.Popen[str]) -> str:
 def _setup() -> None:
     from django.db import connection
 
-    from audit.chain import ORDER_COLUMNS
-
-    kept = ", ".join(column for column in ORDER_COLUMNS if column not in CHAIN_COLUMNS)
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {UNCHAINED} (LIKE order_events INCLUDING ALL)")
         for column in CHAIN_COLUMNS:  # their indexes and checks go with them
             cursor.execute(f"ALTER TABLE {UNCHAINED} DROP COLUMN {column}")
-        cursor.execute(f"SELECT {kept} FROM {UNCHAINED}")
 
 
-def _insert(kind: str, batches: int) -> None:
-    write = {"chained": _write_chained, "unchained": _write_unchained}[kind]
-    write(_events(BATCH_ROWS, "warm"))
+def _client() -> None:
+    writers = {"chained": _write_chained, "unchained": _write_unchained}
+    for write in writers.values():
+        write(_events(BATCH_ROWS, f"warm-{os.getpid():x}"))
     print("ready", flush=True)
-    sys.stdin.readline()
-    start = time.monotonic()  # one clock for all processes of the machine
-    for batch in range(batches):
-        write(_events(BATCH_ROWS, f"{os.getpid():x}-{batch:x}"))
-    print(json.dumps([start, time.monotonic()]), flush=True)
+    for number, line in enumerate(sys.stdin):
+        kind, batches = line.split()
+        made = [_events(BATCH_ROWS, f"{os.getpid():x}-{number}-{batch:x}") for batch in range(int(batches))]
+        start = time.monotonic()  # one clock for all processes of the machine
+        for events in made:
+            writers[kind](events)
+        print(json.dumps([start, time.monotonic()]), flush=True)
 
 
 def _events(count: int, name: str) -> list[Any]:
@@ -163,10 +167,10 @@ def _write_unchained(events: list[Any]) -> None:
     at = [place for place, column in enumerate(ORDER_COLUMNS) if column not in CHAIN_COLUMNS]
     names = ", ".join(ORDER_COLUMNS[place] for place in at)
     rows = [[values[place] for place in at] for values in map(order_values, events)]
-    with transaction.atomic(), connection.cursor() as cursor:
-        with cursor.cursor.copy(f"COPY {UNCHAINED} ({names}) FROM STDIN") as copy:  # type: ignore[attr-defined]
-            for row in rows:
-                copy.write_row(row)
+    copy_in = f"COPY {UNCHAINED} ({names}) FROM STDIN"
+    with transaction.atomic(), connection.cursor() as cursor, cursor.cursor.copy(copy_in) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _verify(runs: int) -> None:
@@ -209,8 +213,8 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["setup"]:
             _setup()
-        case ["insert", kind, batches]:
-            _insert(kind, int(batches))
+        case ["client"]:
+            _client()
         case ["verify", runs]:
             _verify(int(runs))
         case _:

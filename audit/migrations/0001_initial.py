@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("seq", models.BigIntegerField()),
-                ("hash", models.CharField(max_length=64)),
+                ("hash", audit.fields.ByteOrderCharField(max_length=64)),
                 ("ts", models.DateTimeField(verbose_name="time")),
             ],
             options={
@@ -49,7 +49,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("seq", models.BigIntegerField()),
-                ("hash", models.CharField(max_length=64)),
+                ("hash", audit.fields.ByteOrderCharField(max_length=64)),
             ],
             options={
                 "db_table": "chain_heads",
@@ -73,8 +73,8 @@ class Migration(migrations.Migration):
                 ("old", models.TextField(blank=True)),
                 ("new", models.TextField(blank=True)),
                 ("reason", models.CharField(blank=True, max_length=2000)),
-                ("prev_hash", models.CharField(max_length=64)),
-                ("hash", models.CharField(max_length=64)),
+                ("prev_hash", audit.fields.ByteOrderCharField(max_length=64)),
+                ("hash", audit.fields.ByteOrderCharField(max_length=64)),
             ],
             options={
                 "db_table": "operator_events",
@@ -97,9 +97,9 @@ class Migration(migrations.Migration):
                 ("seq", models.BigIntegerField(help_text="Place in its chain, from 1, without gaps")),
                 ("ts", models.DateTimeField(verbose_name="time")),
                 ("bot_id", models.BigIntegerField(blank=True, null=True, verbose_name="bot")),
-                ("client_order_id", models.CharField(max_length=64)),
+                ("client_order_id", audit.fields.ByteOrderCharField(max_length=64)),
                 ("venue", models.CharField(max_length=32)),
-                ("symbol", models.CharField(max_length=64)),
+                ("symbol", audit.fields.ByteOrderCharField(max_length=64)),
                 ("side", models.CharField(max_length=16)),
                 ("ord_type", models.CharField(max_length=32, verbose_name="type")),
                 ("price", audit.fields.ExactDecimalField(blank=True, null=True)),
@@ -107,7 +107,7 @@ class Migration(migrations.Migration):
                 ("venue_order_id", models.CharField(blank=True, max_length=128)),
                 (
                     "event",
-                    models.CharField(
+                    audit.fields.ByteOrderCharField(
                         choices=[
                             ("intent", "Intent"),
                             ("denied", "Denied"),
@@ -137,8 +137,8 @@ class Migration(migrations.Migration):
                 ),
                 ("actor", models.CharField(max_length=200)),
                 ("details", audit.fields.CanonicalJSONField()),
-                ("prev_hash", models.CharField(max_length=64)),
-                ("hash", models.CharField(max_length=64)),
+                ("prev_hash", audit.fields.ByteOrderCharField(max_length=64)),
+                ("hash", audit.fields.ByteOrderCharField(max_length=64)),
             ],
             options={
                 "db_table": "order_events",
