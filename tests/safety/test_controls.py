@@ -337,6 +337,12 @@ def test_kill_switch_denial_names_the_reasons_of_the_latches() -> None:
     assert "drill; the file KILL exists" in denial.message
 
 
+@pytest.mark.parametrize("level", ["sleeping", "", None])
+def test_unknown_level_is_told_as_halted(level: Any) -> None:
+    denial = denials(level=level)["KILL_SWITCH"]
+    assert (denial.limit, denial.actual) == ("active", "halted")
+
+
 def test_symbol_denial_names_what_is_allowed() -> None:
     denial = denials(allowed_symbols=frozenset({("replay", "AAPL"), ("kraken", "ETH/USD")}))["SYMBOL_NOT_ALLOWED"]
     assert (denial.limit, denial.actual) == ("AAPL on replay, ETH/USD on kraken", "BTC/USD on kraken")
