@@ -16,19 +16,22 @@ from typing import Any
 
 import psycopg
 
+from bench.scratch import Scratch
+from bench.table import BenchRow
+
 BOTS_A_CLIENT = 150
 WARM_UP_S = 1.0
 
 
-def run(scratch: Any, *, quick: bool = False) -> list[Any]:
+def run(scratch: Scratch, *, quick: bool = False) -> list[BenchRow]:
     """Return the rows for 1 and 4 clients, and with 500 positions open. ``scratch`` must be PostgreSQL."""
-    from bench.table import BenchRow
-
     seconds, repeats = (2, 1) if quick else (4, 3)
     scratch.run("-m", "bench.pipeline", "prepare", str(4 * BOTS_A_CLIENT))
     rows = []
     for clients in (1, 4):
-        pairs = [(_rate(scratch, "ours", clients, seconds), _rate(scratch, "bare", clients, seconds)) for _ in range(repeats)]
+        pairs = [
+            (_rate(scratch, "ours", clients, seconds), _rate(scratch, "bare", clients, seconds)) for _ in range(repeats)
+        ]
         ours = statistics.median(pair[0] for pair in pairs)
         bare = statistics.median(pair[1] for pair in pairs)
         share = statistics.median(pair[0] / pair[1] for pair in pairs)
@@ -55,16 +58,13 @@ def run(scratch: Any, *, quick: bool = False) -> list[Any]:
     return rows
 
 
-def _rate(scratch: Any, what: str, clients: int, seconds: float) -> float:
+def _rate(scratch: Scratch, what: str, clients: int, seconds: float) -> float:
     """Return the orders a second of so many clients together."""
     commands = [
         [sys.executable, "-m", "bench.pipeline", what, str(seconds), str(number * BOTS_A_CLIENT), str(BOTS_A_CLIENT)]
         for number in range(clients)
     ]
-    running = [
-        subprocess.Popen(one, env=scratch.environment, stdout=subprocess.PIPE, text=True)  # noqa: S603
-        for one in commands
-    ]
+    running = [subprocess.Popen(one, env=scratch.environment, stdout=subprocess.PIPE, text=True) for one in commands]
     return sum(float(json.loads(process.communicate(timeout=120)[0])) for process in running)
 
 
@@ -190,7 +190,9 @@ def prepare(count: int) -> float:
 
     unlimited_rate()
     make_bots(count)
-    return float(Bot.objects.filter(pk__gt=0).update(symbol="SPX", capital_usd=Decimal(10**9), paper_equity_usd=Decimal(10**10)))
+    return float(
+        Bot.objects.filter(pk__gt=0).update(symbol="SPX", capital_usd=Decimal(10**9), paper_equity_usd=Decimal(10**10))
+    )
 
 
 def open_positions(count: int) -> float:

@@ -28,7 +28,7 @@ class Scratch:
 
     def run(self, *arguments: str) -> str:
         """Run ``python ARGUMENTS`` against this database and return what it prints. Raises CalledProcessError."""
-        done = subprocess.run(  # noqa: S603 - our own modules
+        done = subprocess.run(
             [sys.executable, *arguments], env=self.environment, cwd=ROOT, check=True, capture_output=True, text=True
         )
         return done.stdout

@@ -9,16 +9,18 @@ import sys
 import time
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from bench.scratch import Scratch
+from bench.table import BenchRow
 
 ROUNDS = 9
 
 
-def run(scratch: Any, *, quick: bool = False) -> list[Any]:
+def run(scratch: Scratch, *, quick: bool = False) -> list[BenchRow]:
     """Return the rows, measured on this database; ``quick`` measures fewer bots for a shorter time."""
-    from bench.table import BenchRow
-
     count, seconds = (200, 10) if quick else (2000, 40)
     cpu = json.loads(scratch.run("-m", "bench.ticks", "cpu", "64"))
     fleet = json.loads(scratch.run("-m", "bench.ticks", "fleet", str(count), str(seconds)))
@@ -51,7 +53,7 @@ def cpu(count: int) -> dict[str, float]:
     from django.utils import timezone
 
     from bench.desk import all_leases, make_bots
-    from bots.models import Deal, Position
+    from bots.models import Position
     from bots.tick import tick_batch
 
     fence = all_leases().fence()
@@ -62,13 +64,10 @@ def cpu(count: int) -> dict[str, float]:
         tick_batch(_due(bots, now), fence, now)
     idle = [_cpu_s(lambda: tick_batch(_due(bots, now), fence, now)) / count for _ in range(ROUNDS)]
     held = [bot for bot in bots if bot.strategy == "smart_dca"][:10]
-    for bot in held:
-        Position.objects.get_or_create(
-            bot=bot, is_live=False, defaults={"quantity": Decimal(1), "cost": Decimal(100)}
-        )
-    _ = Deal.objects.count()
+    if Position.objects.filter(bot__in=held, quantity__gt=Decimal(0)).count() < len(held):
+        raise RuntimeError("the DCA bots should have bought at once, and hold a position each")
     ten = [_cpu_s(lambda: tick_batch(_due(held, now), fence, now)) for _ in range(ROUNDS)]
-    adding = [_cpu_s(lambda: make_bots(count + 1 + number)) for number in range(5)]
+    adding = [_cpu_s(partial(make_bots, count + 1 + number)) for number in range(5)]
     return {
         "idle_ms": statistics.median(idle) * 1000,
         "ten_open_ms": statistics.median(ten) * 1000,
