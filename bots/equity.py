@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
+
+from django.db.models import F, OuterRef, Q, Subquery, Window
+from django.db.models.functions import RowNumber, TruncHour
 
 from bots.books import EXACT
 from bots.ledger import book_of
@@ -64,16 +67,13 @@ def take_snapshots(now: datetime) -> int:
 
 def thin_snapshots(now: datetime) -> int:
     """Delete old snapshots but the first of each hour and book; return how many were deleted, a bounded number a call."""
-    old = EquitySnapshot.objects.filter(taken_at__lt=now - KEEP_EVERY_SNAPSHOT).order_by(
-        "bot_id", "is_live", "taken_at"
+    old = EquitySnapshot.objects.filter(taken_at__lt=now - KEEP_EVERY_SNAPSHOT)
+    hour = TruncHour("taken_at", tzinfo=UTC)
+    place = Window(RowNumber(), partition_by=[F("bot_id"), F("is_live"), F("hour")], order_by="taken_at")
+    # What is kept is not counted: a long history must not use up the bound of what is deleted.
+    surplus = list(
+        old.annotate(hour=hour).annotate(place=place).filter(place__gt=1).values_list("pk", flat=True)[:THIN_AT_MOST]
     )
-    seen: set[tuple[int, bool, datetime]] = set()
-    surplus = []
-    for pk, bot_id, is_live, taken_at in old.values_list("pk", "bot_id", "is_live", "taken_at")[:THIN_AT_MOST]:
-        key = (bot_id, is_live, taken_at.replace(minute=0, second=0, microsecond=0))
-        if key in seen:
-            surplus.append(pk)
-        seen.add(key)
     for start in range(0, len(surplus), 500):
         EquitySnapshot.objects.filter(pk__in=surplus[start : start + 500]).delete()
     return len(surplus)
@@ -82,13 +82,18 @@ def thin_snapshots(now: datetime) -> int:
 def pnl_since(moment: datetime, *, is_live: bool) -> Decimal:
     """Return how much all books of one kind gained since ``moment``, at their last marks.
 
-    A book's gain is counted from its last snapshot before the moment, or from its beginning when it is younger.
+    A book's gain is counted from its last snapshot before the moment, or from its beginning when it is younger. An archived
+    bot gets no snapshots, so its gain ends with its last trade.
     """
-    total = Decimal(0)
+    idle = Q(bot__status=BotStatus.ARCHIVED) & ~Q(last_entry_at__gte=moment) & ~Q(last_exit_at__gte=moment)
+    before = EquitySnapshot.objects.filter(bot=OuterRef("bot"), is_live=is_live, taken_at__lt=moment)
+    books = Position.objects.filter(is_live=is_live).exclude(idle)
+    books = books.annotate(snapshot_id=Subquery(before.order_by("-taken_at").values("pk")[:1]))
+    rows = list(books)
+    snapshots = EquitySnapshot.objects.in_bulk([row.snapshot_id for row in rows if row.snapshot_id is not None])
     with localcontext(EXACT):
-        for position in Position.objects.filter(is_live=is_live):
-            total += _pnl_now(position) - _pnl_at(position, moment)
-    return total
+        gains = (_pnl_now(row) - _pnl_at(snapshots.get(row.snapshot_id)) for row in rows)
+        return sum(gains, Decimal(0))
 
 
 def _pnl_now(position: Position) -> Decimal:
@@ -96,12 +101,7 @@ def _pnl_now(position: Position) -> Decimal:
     return position.realised_pnl + (Decimal(0) if unrealised is None else unrealised)
 
 
-def _pnl_at(position: Position, moment: datetime) -> Decimal:
-    snapshot = (
-        EquitySnapshot.objects.filter(bot=position.bot_id, is_live=position.is_live, taken_at__lt=moment)
-        .order_by("-taken_at")
-        .first()
-    )
+def _pnl_at(snapshot: EquitySnapshot | None) -> Decimal:
     return Decimal(0) if snapshot is None else snapshot.realised_pnl + snapshot.unrealised_pnl
 
 
