@@ -290,7 +290,8 @@ def test_order_under_unsound_rules_is_denied(name: str, value: Decimal) -> None:
 
 @pytest.mark.parametrize("name", ["tick_size", "lot_size"])
 def test_order_under_a_step_of_zero_is_denied(name: str) -> None:
-    assert "INSTRUMENT_RULES" in codes(**LIMIT_BUY, **rules(**{name: D(0)}))
+    for order in (LIMIT_BUY, EXIT):
+        assert "INSTRUMENT_RULES" in codes(**order, **rules(**{name: D(0)}))
 
 
 @pytest.mark.parametrize("price", [None, NAN, INFINITY, -INFINITY, D(0), D(-1)], ids=str)
