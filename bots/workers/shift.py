@@ -16,7 +16,7 @@ from bots.workers.heartbeats import BEAT_EVERY_S, Heart, live
 from bots.workers.leases import SHARD_COUNT, Fence, LeaseHolder, LeaseLost, shard_lease, shard_of
 from bots.workers.process import rest, stopping
 from bots.workers.schedule import DueTick, Schedule, ScheduledBot
-from bots.workers.watchdog import top_up
+from bots.workers.watchdog import top_up, wanted_per_cluster
 
 log = logging.getLogger(__name__)
 
@@ -82,12 +82,15 @@ class Shift:
         self.heart = heart
         self.last_error = ""
         self._ends_s = time.monotonic() + life_s
-        self._failures = 0
+        self._failures, self._worked = 0, False
         self._beat, self._top_up = Every(BEAT_EVERY_S), Every(TOP_UP_EVERY_S)
 
     def run(self) -> str:
         """Work until the end of this shift; return why it ended."""
         try:
+            if self._is_surplus():
+                return "not needed here"
+            self._worked = True
             while not stopping() and time.monotonic() < self._ends_s:
                 self._guarded_round()
                 rest(self.rest_s())
@@ -121,6 +124,15 @@ class Shift:
         self._failures = min(self._failures + 1, 8)
         rest(min(0.1 * 2**self._failures, BACKOFF_MAX_S))
 
+    def _is_surplus(self) -> bool:
+        """Return whether this cluster carries enough shifts of this kind: it took one that another host waits for.
+
+        Its free workers are for other tasks. The watchdog queues the shift again.
+        """
+        self.heart.beat()
+        mine = live(self.kind).filter(cluster_id=self.heart.cluster_id).order_by("started_at", "worker_id")
+        return self.heart.worker_id in list(mine.values_list("pk", flat=True))[wanted_per_cluster(self.kind) :]
+
     def _guarded_round(self) -> None:
         try:
             self.keep_up()
@@ -137,7 +149,7 @@ class Shift:
     def _hand_over(self) -> None:
         """Queue the successor unless all is stopping, then give the leases back: another takes over at once."""
         try:
-            if stopping():
+            if stopping() or not self._worked:
                 self.heart.stop()
             else:
                 self.heart.hand_over()

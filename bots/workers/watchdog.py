@@ -52,6 +52,11 @@ def plans() -> tuple[ShiftPlan, ...]:
     )
 
 
+def wanted_per_cluster(kind: WorkerKind) -> int:
+    """Return how many shifts of a kind one cluster shall carry."""
+    return next(plan.per_cluster for plan in plans() if plan.kind == kind)
+
+
 def top_up() -> int:
     """Queue the shift tasks that are missing; return how many. Safe to call at any time, by many at once."""
     if not any(_missing(plan, stale=[]) for plan in plans()):

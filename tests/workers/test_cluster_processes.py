@@ -93,7 +93,7 @@ def test_kill_9_of_any_process_in_turn_is_healed_and_doubles_nothing(ground: Gro
 def test_kill_9_of_the_main_process_leaves_nobody_and_another_cluster_takes_over_within_10_s(ground: Ground) -> None:
     first, second = ground.start(), ground.start()
     wait_until(lambda: is_complete(first) and is_complete(second), START_S, "both clusters are complete")
-    wait_until(lambda: at_work(first, second), 10, "four runners are at work")
+    wait_until(lambda: at_work(first, second), 30, "each cluster carries its own shifts")
     ground.wait_for_all_bots()
     wait_until(
         lambda: Lease.objects.filter(name__startswith="shard:").values("holder").distinct().count() == 4,
@@ -110,7 +110,7 @@ def test_kill_9_of_the_main_process_leaves_nobody_and_another_cluster_takes_over
     taken_over_s = (timezone.now() - killed_at).total_seconds()
     assert taken_over_s < 10, taken_over_s
     ground.check_no_double_tick_was_tried()
-    wait_until(lambda: at_work(second), 10, "the dead count as dead")
+    wait_until(lambda: at_work(second), 20, "the dead count as dead, and nothing is carried twice")
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(ground: Groun
     ground.check_no_double_tick_was_tried()
 
 
-def test_end_of_a_shift_hands_over_to_a_successor_without_a_pause(ground: Ground) -> None:
-    ground.start("-n", "runners", TEST_SHIFT_LIFE_S="3")
+def test_end_of_a_shift_hands_over_without_a_pause_and_a_wiped_queue_heals(ground: Ground) -> None:
+    cluster = ground.start("-n", "runners", TEST_SHIFT_LIFE_S="3")
     wait_until(lambda: len(runner_pids()) == 2, START_S, "both runners are at work")
     first = set(live(WorkerKind.RUNNER).values_list("pk", flat=True))
     ground.wait_for_all_bots()
@@ -183,11 +183,6 @@ def test_end_of_a_shift_hands_over_to_a_successor_without_a_pause(ground: Ground
     assert max(gaps_s) <= 3, gaps_s
     ground.check_no_double_tick_was_tried()
     assert OrmQ.objects.count() <= 2
-
-
-def test_wiped_queue_heals(ground: Ground) -> None:
-    cluster = ground.start("-n", "runners", TEST_SHIFT_LIFE_S="3")
-    wait_until(lambda: len(runner_pids()) == 2, START_S, "both runners are at work")
     ends_s = time.monotonic() + 5
     while time.monotonic() < ends_s:  # successors vanish from the queue as they are queued
         OrmQ.objects.all().delete()

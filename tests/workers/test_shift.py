@@ -279,5 +279,24 @@ class TestEnding:
         assert not Lease.objects.exclude(holder="").exists()
 
 
+@pytest.mark.django_db
+class TestSurplus:
+    def test_shift_that_its_cluster_does_not_need_ends_at_once_and_leaves_the_worker_to_other_tasks(self) -> None:
+        Heart(WorkerKind.CLUSTER, worker_id="runners@here:1").beat()
+        for _ in range(2):
+            Heart(WorkerKind.RUNNER, cluster_id="runners@here:1").beat()
+        notes = Notebook([1])
+        assert notes.runner().run() == "not needed here"
+        assert notes.ticked == []
+        assert live(WorkerKind.RUNNER).count() == 2
+        assert not Lease.objects.exclude(holder="").exists()
+
+    def test_shifts_of_another_cluster_and_dead_ones_do_not_count(self) -> None:
+        for cluster_id in ("runners@there:1", "runners@there:1", "runners@here:1", "runners@here:1"):
+            Heart(WorkerKind.RUNNER, cluster_id=cluster_id).beat()
+        WorkerHeartbeat.objects.filter(cluster_id="runners@here:1").update(seen_at=database_time(-7))
+        assert Notebook([1]).runner(life_s=0.2).run() == "handed over"
+
+
 def test_every_shard_has_a_lease_name_of_its_own() -> None:
     assert len({shard_lease(shard) for shard in range(SHARD_COUNT)}) == SHARD_COUNT
