@@ -70,6 +70,11 @@ class SettingAdmin(ConsoleModelAdmin):
             messages.error(request, str(refused))
             return HttpResponseRedirect(request.path)
 
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
+        """Show one setting. There is one way to save: what it does is meant at once."""
+        only_save = {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **only_save})
+
     def response_change(self, request: HttpRequest, obj: Setting) -> HttpResponse:
         """Stay on the page: what was done is said there already."""
         return HttpResponseRedirect(request.path)

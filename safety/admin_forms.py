@@ -138,7 +138,7 @@ class RiskLimitsForm(forms.ModelForm[RiskLimits]):
     def clean(self) -> dict[str, Any]:
         """Refuse figures that are not above zero or absurdly large, each at its field."""
         cleaned = super().clean() or {}
-        for name, value in cleaned.items():
+        for name, value in list(cleaned.items()):
             if isinstance(value, Decimal) and not 0 < value <= FIGURE_MAX:
                 self.add_error(name, f"It has to be above 0 and at most {FIGURE_MAX:,}.")
         return cleaned

@@ -13,7 +13,7 @@ from safety.models import TradingState
 from tradingops.health import Mode, current_mode
 
 MODE_TEXTS = {
-    Mode.PAPER: "No real money. Orders fill in the built-in paper broker.",
+    Mode.PAPER: "No real money: orders fill in the built-in paper broker.",
     Mode.LIVE: "Real money. Bots that are set live trade on a real account.",
     Mode.REHEARSAL: "Loopback venues on this machine. No real venue is reached.",
     None: "The database does not answer, so the mode is not known.",

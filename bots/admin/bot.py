@@ -12,6 +12,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from audit import figures
+from audit.admin import market_shown
 from audit.admin_base import ConsoleModelAdmin, display
 from audit.templatetags.figures import pnl
 from bots.admin import bot_views
@@ -104,10 +105,7 @@ class BotAdmin(ConsoleModelAdmin):
     @display(description="Market", ordering="symbol")
     def market(self, bot: Any) -> SafeString:
         """Return symbol and venue, with the mark of recorded data."""
-        mark = (
-            format_html('<span class="tc-chip tc-chip-replay">REPLAY</span>') if bot.overview.is_replay else bot.venue
-        )
-        return format_html('<span class="tc-nowrap">{} {}</span>', bot.symbol, mark)
+        return market_shown(bot.symbol, bot.venue)
 
     @display(description="Strategy", ordering="strategy")
     def strategy_shown(self, bot: Bot) -> str:

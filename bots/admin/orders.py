@@ -182,7 +182,7 @@ class OrderAdmin(HistoryAdmin):
             )
             for row in rows
         ]
-        return format_html_join("", '<div><a class="tc-link" href="{}">{} {}</a> {}</div>', lines) or format_html("–")
+        return format_html_join("", '<div><a class="tc-link" href="{}">{} {}</a> {}</div>', lines)
 
     @display(description="Filled")
     def filled(self, order: Order) -> str:

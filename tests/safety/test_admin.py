@@ -1,0 +1,188 @@
+"""The safety pages: halting and releasing, limits, preferences. Every change leaves an operator event."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from audit.models import OperatorEvent
+from safety import kill_switch
+from safety.admin_forms import EVENTS
+from safety.intents import Level
+from safety.models import NotificationPrefs, RiskLimits, Setting
+from tests.bots.admin.conftest import Desk, desk
+from tests.bots.builders import floor
+
+__all__ = ["desk", "floor"]
+
+SWITCH = "/admin/safety/setting/kill_switch/change/"
+LIMITS = "/admin/safety/risklimits/"
+PREFS = "/admin/safety/notificationprefs/1/change/"
+
+
+def level() -> Level:
+    return kill_switch.read_state().level
+
+
+def events(prefix: str = "") -> list[tuple[str, str, str, str, str]]:
+    rows = OperatorEvent.objects.filter(action__startswith=prefix).order_by("id")
+    return list(rows.values_list("actor", "action", "old", "new", "reason"))
+
+
+class TestKillSwitch:
+    def test_setting_it_halts_with_reason_and_actor(self, desk: Desk) -> None:
+        told = desk.told(SWITCH, {"value": "1", "reason": "prices look wrong"})
+        assert "Trading is halted" in told[0]
+        assert level() == Level.HALTED
+        assert Setting.objects.get(key="kill_switch").value == "1"
+        assert events() == [("operator", "kill_switch_engaged", "active", "halted", "prices look wrong")]
+
+    def test_page_offers_the_other_state_first(self, desk: Desk) -> None:
+        assert self.checked(desk) == "1"
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        assert self.checked(desk) == "0"
+        assert "Now: HALTED." in desk.get(SWITCH)
+
+    def checked(self, desk: Desk) -> str:
+        boxes = re.findall(r'<input[^>]*type="radio"[^>]*>', desk.get(SWITCH))
+        return next(
+            str(re.findall(r'value="(.)"', box)[0]) for box in boxes if "checked" in box.replace("checked:", "")
+        )
+
+    def test_release_sets_active_again(self, desk: Desk) -> None:
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        assert desk.told(SWITCH, {"value": "0", "reason": "drill over"}) == ["Released. Trading is active again."]
+        assert level() == Level.ACTIVE
+        assert events()[-1] == ("operator", "kill_switch_released", "halted", "active", "drill over")
+
+    @pytest.mark.parametrize("value", ["0", "1"])
+    def test_without_a_reason_nothing_happens(self, desk: Desk, value: str) -> None:
+        kill_switch.engage(Level.REDUCING, "a drill", actor="test")
+        before = events()
+        assert "This field is required" in desk.post(SWITCH, {"value": value, "reason": " "}).content.decode()
+        assert (level(), events()) == (Level.REDUCING, before)
+
+    def test_release_needs_a_right_of_its_own(self, desk: Desk) -> None:
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        desk.as_staff("safety.change_setting", "safety.view_setting")
+        assert "You may halt, but not release" in desk.post(SWITCH, {"value": "0", "reason": "x"}).content.decode()
+        assert level() == Level.HALTED
+        desk.as_staff("safety.change_setting", "safety.view_setting", "safety.change_tradingstate")
+        desk.told(SWITCH, {"value": "0", "reason": "x"})
+        assert level() == Level.ACTIVE
+
+    def test_release_is_refused_while_the_file_holds_and_the_reason_stays_typed(self, desk: Desk) -> None:
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        Path(settings.KILL_FILE).touch()
+        shown = desk.post(SWITCH, {"value": "0", "reason": "drill over"}).content.decode()
+        assert "Nothing was released" in shown
+        assert 'value="drill over"' in shown
+        assert level() == Level.HALTED
+
+    def test_release_tells_what_still_holds(self, desk: Desk) -> None:
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        kill_switch.engage(Level.HALTED, "venue is down", actor="test", scope="venue:kraken")
+        desk.told(SWITCH, {"value": "0", "reason": "drill over"})
+        assert "venue:kraken is halted: venue is down" in desk.get("/admin/")
+
+    def test_looking_is_not_changing(self, desk: Desk) -> None:
+        desk.as_staff("safety.view_setting")
+        assert desk.post(SWITCH, {"value": "1", "reason": "x"}).status_code == 403
+        assert level() == Level.ACTIVE
+
+
+class TestOtherSettings:
+    def test_are_shown_and_not_edited(self, desk: Desk) -> None:
+        Setting.objects.create(key="replay_clock", value="[]")
+        url = "/admin/safety/setting/replay_clock/change/"
+        desk.get(url)
+        assert desk.post(url, {"key": "replay_clock", "value": "x"}).status_code == 403
+        assert Setting.objects.get(key="replay_clock").value == "[]"
+
+    @pytest.mark.parametrize("url", ["setting/add/", "setting/kill_switch/delete/", "risklimits/global/delete/",
+                                     "notificationprefs/1/delete/", "tradingstate/add/"])  # fmt: skip
+    def test_nothing_is_added_or_deleted(self, desk: Desk, url: str) -> None:
+        assert desk.post(f"/admin/safety/{url}", {"post": "yes"}).status_code == 403
+
+    def test_trading_states_are_for_looking_only(self, desk: Desk) -> None:
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        assert "a drill" in desk.get("/admin/safety/tradingstate/")
+        url = "/admin/safety/tradingstate/global/change/"
+        assert desk.post(url, {"level": "active"}).status_code == 403
+        assert level() == Level.HALTED
+
+
+class TestRiskLimits:
+    def save(self, desk: Desk, scope: str = "global", **figures: str) -> Any:
+        return desk.post(f"{LIMITS}{scope}/change/", {"_save": "1", **figures})
+
+    def test_each_changed_figure_is_one_event_with_old_and_new(self, desk: Desk) -> None:
+        assert self.save(desk, notional_usd_max_paper="2500.50", rate_per_minute_bot="5").status_code == 302
+        assert events("limit_") == [
+            ("operator", "limit_notional_usd_max_paper_changed", "", "2500.5", ""),
+            ("operator", "limit_rate_per_minute_bot_changed", "", "5", ""),
+        ]
+        self.save(desk, notional_usd_max_paper="2500.50")
+        assert events("limit_")[-1] == ("operator", "limit_rate_per_minute_bot_changed", "5", "", "")
+        limits = RiskLimits.objects.get(scope="global")
+        assert (limits.notional_usd_max_paper, limits.rate_per_minute_bot) == (Decimal("2500.5"), None)
+
+    def test_saving_what_is_unchanged_leaves_no_event(self, desk: Desk) -> None:
+        self.save(desk, quote_age_s_max="7")
+        self.save(desk, quote_age_s_max="7")
+        assert len(events("limit_")) == 1
+
+    @pytest.mark.parametrize("figure", ["0", "-1", "abc", "NaN", "Infinity", "1e30", "10000000000"])
+    def test_bad_figure_changes_nothing_and_stays_typed(self, desk: Desk, figure: str) -> None:
+        response = self.save(desk, notional_usd_max_paper=figure, quote_age_s_max="7")
+        assert response.status_code == 200
+        shown = response.content.decode()
+        assert f'value="{figure}"' in shown
+        assert 'value="7"' in shown
+        assert RiskLimits.objects.get(scope="global").quote_age_s_max is None
+        assert events("limit_") == []
+
+    @pytest.mark.parametrize(
+        ("scope", "is_taken"), [("bot:3", True), ("bot:0", False), ("bot:x", False), ("all", False)]
+    )
+    def test_new_limits_are_for_one_bot(self, desk: Desk, scope: str, is_taken: bool) -> None:
+        desk.post(f"{LIMITS}add/", {"scope": scope, "notional_usd_max_paper": "50"})
+        assert RiskLimits.objects.filter(scope=scope).exists() == is_taken
+        assert bool(events("limit_")) == is_taken
+
+    def test_without_the_right_nothing_changes(self, desk: Desk) -> None:
+        desk.as_staff("safety.view_risklimits")
+        assert self.save(desk, quote_age_s_max="7").status_code == 403
+
+
+class TestNotificationPrefs:
+    def sent(self, *off: str, **changes: str) -> dict[str, Any]:
+        wanted = [name for name in EVENTS if name not in off]
+        return {"enabled": "on", "discord": "on", "wanted_events": wanted, **changes}
+
+    def test_switched_off_event_is_kept_and_audited_once(self, desk: Desk) -> None:
+        desk.told(PREFS, self.sent("daily_summary"))
+        kept = NotificationPrefs.objects.get().events
+        assert kept["daily_summary"] is False
+        assert kept["test"] is True
+        assert events("notification") == [("operator", "notification_event_changed", "on", "off", "")]
+        desk.told(PREFS, self.sent("daily_summary"))
+        assert len(events("notification")) == 1
+
+    def test_switches_and_quiet_hours_are_audited(self, desk: Desk) -> None:
+        sent = self.sent(quiet_from="22:00", quiet_until="06:30")
+        del sent["discord"]
+        desk.told(PREFS, sent)
+        assert {(action, old, new) for _, action, old, new, _ in events("notification")} == {
+            ("notification_discord_changed", "True", "False"),
+            ("notification_quiet_from_changed", "", "22:00:00"),
+            ("notification_quiet_until_changed", "", "06:30:00"),
+        }
+
+    def test_quiet_hours_with_one_end_are_refused(self, desk: Desk) -> None:
+        shown = desk.post(PREFS, self.sent(quiet_from="22:00")).content.decode()
+        assert "Give both ends" in shown
+        assert NotificationPrefs.objects.get().quiet_from is None
