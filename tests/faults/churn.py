@@ -1,0 +1,31 @@
+"""The strategy of the bots that the fault tests kill: in when flat, out when not, in sizes that differ from tick to tick."""
+
+from decimal import Decimal
+from typing import Any
+
+from bots.strategies.base import CancelProposal, Proposal, StrategyView
+from bots.strategies.schema import TIMEFRAME, ParamSchema
+from safety.intents import OrderType, Side
+
+
+class Churn:
+    """In when flat, out when not."""
+
+    key = "fault_churn"
+    title = "Churn"
+    summary = "In when flat, out when not."
+    schema = ParamSchema((TIMEFRAME,))
+
+    def warmup_bars(self, params: dict[str, Any]) -> int:
+        return 1
+
+    def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
+        return capital_usd
+
+    def propose(self, view: StrategyView) -> list[Proposal | CancelProposal]:
+        held = view.position.quantity
+        if held:
+            return [Proposal(Side.SELL, OrderType.MARKET, held, "exit", "out", reduce_only=True)]
+        # No two entries are equal, or the second would be a duplicate of the first.
+        lots = 100 + view.now.microsecond // 2000 + view.now.second % 10
+        return [Proposal(Side.BUY, OrderType.MARKET, lots * view.rules.lot_size, "base", "in")]
