@@ -1,7 +1,8 @@
 """Settings for the tests: the console's own, on a throw-away database.
 
 ``TEST_DATABASE`` chooses the database: ``sqlite`` (the default) or ``postgres``. For PostgreSQL a server is started from the
-test requirements, unless ``TEST_POSTGRES_URL`` names one that runs already (its user must be allowed to create databases).
+test requirements, unless ``TEST_POSTGRES_URL`` names one that runs already (its user must be a superuser: the
+audit tests tamper with rows behind the triggers).
 
 Everything is settled here and not in a conftest hook, because xdist starts its workers with this process's environment:
 the first process to import this module lays the ground, and the workers find it in the variables named below.
