@@ -23,6 +23,7 @@ from bots.exposure import Market, gather
 from bots.models import Order
 from bots.order_states import RESTING_STATES, OrderStatus, move
 from bots.workers.leases import Fence
+from safety.controls.base import StateReading
 from safety.gate import evaluate
 from safety.intents import Decision, Denial, Level, OrderIntent, OrderType, Side
 from safety.kill_switch import StateBook, read_state
@@ -84,9 +85,15 @@ def submit(
     return Submission(_settle(order, report, books, market.view))
 
 
+def may_match(order: Order, state: StateReading) -> bool:
+    """Return whether a resting paper order may fill now: while reducing only exits do, while halted nothing does."""
+    return state.level == Level.ACTIVE or (state.level == Level.REDUCING and order.side == Side.SELL)
+
+
 def match(order: Order, books: BotBooks, market: Market) -> Order:
     """Try a resting paper order against what was traded since it was last tried, and return it as it then stands.
 
+    The caller asks ``may_match`` first.
     ``market.view.traded`` must cover the time from ``order.matched_until`` to ``market.view.now``.
     """
     if order.status not in RESTING_STATES:

@@ -37,7 +37,8 @@ def gather(books: BotBooks, intent: OrderIntent, market: Market, *, now: datetim
         allowed_symbols=frozenset({(bot.venue, bot.symbol)}),
         capital_usd=bot.capital_usd,
         bot_committed_usd=position.cost + reserved,
-        cash_free_usd=bot.paper_equity_usd + position.cash_flow - reserved,
+        # What rests will cost its fee, too.
+        cash_free_usd=bot.paper_equity_usd + position.cash_flow - reserved * (1 + market.fees.taker),
         fee_rate=market.fees.taker,
         position_quantity=position.quantity,
         pending_exit_quantity=sum(
@@ -66,7 +67,7 @@ def _sent_since(recent: Iterable[Order], since: datetime) -> int:
 
 
 def _reserved(open_orders: Iterable[Order], market: Market) -> Decimal:
-    """Return what the open purchases may still cost, at their limit or at the offer."""
+    """Return what the open purchases may still cost without fees, at their limit or at the offer."""
     return sum(
         (
             order.remaining_quantity * (market.view.quote.ask if order.limit_price is None else order.limit_price)

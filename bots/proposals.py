@@ -7,6 +7,7 @@ from typing import Any
 
 from bots import ledger
 from bots.batch import BotBooks
+from bots.executor import may_match
 from bots.exposure import Market, held_reason
 from bots.markets import Moment
 from bots.models import Bot, Order
@@ -97,9 +98,9 @@ def filtered(
     return kept, blocks
 
 
-def wants_match(order: Order, books: BotBooks, moment: Moment) -> bool:
-    """Return whether the market may have met a resting order since it was last tried: then it is worth a lock."""
-    if order.status not in RESTING_STATES or order.matched_until is None:
+def wants_match(order: Order, books: BotBooks, moment: Moment, state: StateReading) -> bool:
+    """Return whether a resting order may fill and the market may have met it since it was last tried."""
+    if order.status not in RESTING_STATES or order.matched_until is None or not may_match(order, state):
         return False
     traded = moment.market_since(books.bot.venue, books.bot.symbol, order.matched_until).view.traded
     if traded is None:

@@ -105,7 +105,7 @@ def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook)
     market = moment.market(books.bot.venue, books.bot.symbol)
     state = states.reading(books.bot.venue, books.bot.pk)
     kept, outcome.blocks = filtered(propose(books, market, moment), books, state, moment.now)
-    outcome.acts = bool(kept) or any(wants_match(order, books, moment) for order in books.open_orders)
+    outcome.acts = bool(kept) or any(wants_match(order, books, moment, state) for order in books.open_orders)
     outcome.note = "watching"
     deal = books.deal
     if deal is not None and (deal.peak_price is None or market.view.quote.bid > deal.peak_price):
@@ -130,11 +130,12 @@ def _act_all(unit_: Unit, acting: Sequence[Outcome], moment: Moment, since: date
 def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk, fence: Fence) -> None:
     """Let resting orders meet the market, judge again on what is locked now, and do what is proposed then."""
     bot = books.bot
+    state = desk.states.reading(bot.venue, bot.pk)
     for order in books.open_orders:
-        if order.status in RESTING_STATES and order.matched_until is not None:
+        if wants_match(order, books, moment, state) and order.matched_until is not None:
             executor.match(order, books, moment.market_since(bot.venue, bot.symbol, order.matched_until))
     proposals = propose(books, moment.market(bot.venue, bot.symbol), moment)
-    kept, outcome.blocks = filtered(proposals, books, desk.states.reading(bot.venue, bot.pk), moment.now)
+    kept, outcome.blocks = filtered(proposals, books, state, moment.now)
     for proposal in kept:
         if isinstance(proposal, CancelProposal):
             _cancel(proposal, books, moment)

@@ -63,9 +63,9 @@ def test_cost_and_resting_entries_are_committed(floor: Floor) -> None:
     trade(bot, Side.BUY, "1")
     trade(bot, Side.BUY, "2", limit="90")
     exposure = exposure_of(bot)
-    # Bought at 100.04 with a fee of 0.40016, and 2 at 90 rest.
+    # Bought at 100.04 with a fee of 0.40016, and 2 at 90 rest: cash is kept for their fee, too.
     assert exposure.bot_committed_usd == Decimal("100.04") + 180
-    assert exposure.cash_free_usd == 10_000 - Decimal("100.04") - Decimal("0.40016") - 180
+    assert exposure.cash_free_usd == 10_000 - Decimal("100.04") - Decimal("0.40016") - 180 * Decimal("1.004")
     assert (exposure.open_orders_bot, exposure.sent_last_minute_bot) == (1, 2)
 
 

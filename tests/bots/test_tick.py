@@ -110,6 +110,30 @@ def test_resting_order_meets_the_market_before_the_strategy_is_asked(floor: Floo
     check_everything()
 
 
+@pytest.mark.parametrize(
+    ("level", "side", "fills"),
+    [
+        (Level.REDUCING, Side.BUY, False),
+        (Level.REDUCING, Side.SELL, True),
+        (Level.HALTED, Side.BUY, False),
+        (Level.HALTED, Side.SELL, False),
+    ],
+)
+def test_resting_order_fills_while_stopped_only_if_it_shrinks_the_position(
+    floor: Floor, worker: Worker, level: Level, side: Side, fills: bool
+) -> None:
+    floor.strategy("idle")
+    bot = make_bot(strategy="idle")
+    trade(bot, Side.BUY, "1")
+    order = trade(bot, side, "0.5", limit="99" if side == Side.BUY else "101").order
+    engage(level, "test", actor="test")
+    floor.feed.low, floor.feed.high = Decimal(90), Decimal(110)
+    worker.tick(bot, now=timezone.now() + timedelta(seconds=1))
+    order.refresh_from_db()
+    assert order.status == ("filled" if fills else "accepted")
+    check_everything()
+
+
 def test_strategy_cancels_its_own_resting_order(floor: Floor, worker: Worker) -> None:
     floor.strategy("tidy", lambda view: [CancelProposal(one.client_order_id, "tidy up") for one in view.open_orders])
     bot = make_bot(strategy="tidy")
