@@ -1,4 +1,4 @@
-"""The console's own addresses under the admin: the moving parts of its pages. They only read."""
+"""The console's own addresses under the admin: the moving parts of its pages, which only read, and the replay's speed."""
 
 from datetime import timedelta
 
@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from audit.admin_base import ok_or_login
 from bots.admin import equity
+from bots.admin.replay import speed_page
 from tradingops.dashboard import CHART_HOURS, live_context
 from tradingops.mode import status_of
 
@@ -43,8 +44,9 @@ def equity_data(request: HttpRequest) -> HttpResponse:
 
 
 def extra_urls() -> list[URLPattern]:
-    """Return the addresses; each sees to its own sign-in, since a redirect would land in the middle of a page."""
+    """Return the addresses. The parts see to their own sign-in, since a redirect would land in the middle of a page."""
     return [
+        path("replay/", admin.site.admin_view(speed_page), name="console_replay"),
         path("part/status/", status_part, name="console_status"),
         path("part/dashboard/", dashboard_part, name="console_dashboard"),
         path("part/equity/", equity_data, name="console_equity"),

@@ -96,6 +96,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _list("Trading state", "traffic", "safety.tradingstate"),
                     _list("Settings", "settings", "safety.setting"),
+                    _item("Replay speed", "fast_forward", "console_replay", "bots.operate_bot"),
                     _list("Risk limits", "speed", "safety.risklimits"),
                     _list("Notification prefs", "notifications", "safety.notificationprefs"),
                 ],

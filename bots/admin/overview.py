@@ -15,11 +15,19 @@ from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
 from bots.models import Bot, BotStatus, Position, Venue
+from safety.controls.base import StateReading
+from safety.intents import Level
+from safety.kill_switch import StateBook
 
 TICKING = (BotStatus.RUNNING, BotStatus.PAUSED)
 SILENT_AFTER_S_MIN = 30
 SILENT_AFTER_POLLS = 3
 NOT_KNOWN_WHY = "what the tick said cannot be read"
+STATE_TEXTS = {
+    Level.ACTIVE: "Trading is active",
+    Level.REDUCING: "Only orders that shrink a position are allowed",
+    Level.HALTED: "Trading is halted",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +104,16 @@ def with_books(bots: QuerySet[Bot]) -> QuerySet[Bot]:
 
 def overviews(bots: Iterable[Bot], now: datetime) -> list[BotOverview]:
     """Return what is to be shown of each bot as of ``now``. Quotes come from this process's own feeds."""
-    moment = Moment(now)
-    return [_overview(bot, moment) for bot in bots]
+    moment, states = Moment(now), StateBook.read()
+    return [_overview(bot, moment, states) for bot in bots]
 
 
 def overview(bot: Bot, now: datetime) -> BotOverview:
     """Return what is to be shown of one bot."""
-    return _overview(bot, Moment(now))
+    return _overview(bot, Moment(now), StateBook.read())
 
 
-def _overview(bot: Bot, moment: Moment) -> BotOverview:
+def _overview(bot: Bot, moment: Moment, states: StateBook) -> BotOverview:
     position = next((one for one in bot.positions.all() if one.is_live == bot.is_live), None) or Position(
         bot=bot, is_live=bot.is_live
     )
@@ -124,7 +132,7 @@ def _overview(bot: Bot, moment: Moment) -> BotOverview:
         ticked_at=ticked_at,
         is_silent=_is_silent(bot, ticked_at, moment.now),
         note="" if tick is None else tick.note,
-        blocked_by=_blocks(bot, None if tick is None else tick.blocked_by),
+        blocked_by=_blocks(bot, None if tick is None else tick.blocked_by, states.reading(bot.venue, bot.pk)),
     )
 
 
@@ -158,11 +166,24 @@ def _is_silent(bot: Bot, ticked_at: datetime | None, now: datetime) -> bool:
     return ticked_at is None or now - ticked_at > patience
 
 
-def _blocks(bot: Bot, blocked_by: object) -> list[str]:
-    """Return why the bot does not trade, as sentences. What cannot be read is said, not left out."""
-    reasons = [f"Entries are held: {bot.entries_held}"] if bot.entries_held else []
-    if not blocked_by or bot.status not in TICKING:
-        return reasons
-    if not isinstance(blocked_by, list):
-        return [*reasons, NOT_KNOWN_WHY]
-    return reasons + [str(one.get("message") or one) if isinstance(one, dict) else str(one) for one in blocked_by]
+def _blocks(bot: Bot, blocked_by: object, state: StateReading) -> list[str]:
+    """Return why the bot does not trade, as sentences. What cannot be read is said, not left out.
+
+    The trading state and what holds entries are read now: a bot that proposed nothing has not met them in its last tick.
+    """
+    held = [f"Entries are held: {bot.entries_held}"] if bot.entries_held else []
+    if bot.status not in TICKING:
+        return held
+    stopped = [f"{STATE_TEXTS[state.level]}: {'; '.join(state.reasons)}."] if state.level != Level.ACTIVE else []
+    if not isinstance(blocked_by, list | None):
+        return [*stopped, *held, NOT_KNOWN_WHY]
+    known_now = {"KILL_SWITCH", *(("ENTRIES_HELD",) if held else ())}
+    return [*stopped, *held, *(_sentence(one) for one in blocked_by or [] if _code(one) not in known_now)]
+
+
+def _sentence(block: object) -> str:
+    return str(block.get("message") or block) if isinstance(block, dict) else str(block)
+
+
+def _code(block: object) -> str:
+    return str(block.get("code", "")) if isinstance(block, dict) else ""

@@ -78,9 +78,9 @@ def test_stopped_bot_is_not_called_unticked(desk: Desk) -> None:
 def test_last_error_and_blocks_are_shown_and_escaped(desk: Desk) -> None:
     bot = make_bot()
     Bot.objects.filter(pk=bot.pk).update(last_error="ValueError: <script>alert(1)</script>")
-    BotTick.objects.filter(bot=bot).update(blocked_by=[{"code": "KILL_SWITCH", "message": "Trading is halted."}])
+    BotTick.objects.filter(bot=bot).update(blocked_by=[{"code": "MARKET_CLOSED", "message": "The market is shut."}])
     page = desk.get(LIST)
-    assert "Trading is halted." in page
+    assert "The market is shut." in page
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert(1)" not in page
 

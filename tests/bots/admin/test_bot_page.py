@@ -56,6 +56,21 @@ def test_why_it_does_not_trade_is_told(desk: Desk) -> None:
     assert "The quote is too old." in shown
 
 
+def test_halt_is_told_before_the_bot_has_met_it(desk: Desk) -> None:
+    bot = make_bot()
+    assert "Nothing holds it back" in desk.get(page(bot))
+    kill_switch.engage(Level.HALTED, "a drill", actor="test", scope=f"bot:{bot.pk}")
+    shown = desk.get(page(bot))
+    assert "Trading is halted: a drill." in shown
+    assert "Nothing holds it back" not in shown
+
+
+def test_halt_that_is_over_is_not_told_any_more(desk: Desk) -> None:
+    bot = make_bot()
+    BotTick.objects.filter(bot=bot).update(blocked_by=[{"code": "KILL_SWITCH", "message": "Trading is halted."}])
+    assert "Trading is halted" not in desk.get(page(bot))
+
+
 def test_unreadable_blocks_are_said_and_not_left_out(desk: Desk) -> None:
     bot = make_bot()
     BotTick.objects.filter(bot=bot).update(blocked_by={"odd": 1})
