@@ -1,11 +1,12 @@
 """What may happen: trading states, limits, settings and notification preferences."""
 
 from decimal import Decimal
+from typing import Any
 
 from django.db import models
 from django.db.models import Q
 
-from audit.fields import CanonicalJSONField, ExactDecimalField
+from audit.fields import CanonicalJSONField, ExactDecimalField, canonical_json
 from safety.intents import Level
 
 
@@ -87,3 +88,21 @@ class NotificationPrefs(models.Model):
 
     def __str__(self) -> str:
         return "Notification preferences"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and keep the setting ``notification_prefs`` telling the same to whoever reads the settings table."""
+        super().save(*args, **kwargs)
+        Setting.objects.update_or_create(key="notification_prefs", defaults={"value": self.as_text()})
+
+    def as_text(self) -> str:
+        """Return the preferences as canonical JSON; times as ``HH:MM``, null where there is none."""
+        times = (one.strftime("%H:%M") if one else None for one in (self.quiet_from, self.quiet_until))
+        quiet_from, quiet_until = times
+        return canonical_json(
+            {
+                "enabled": self.enabled,
+                "discord": self.discord,
+                "events": self.events,
+                "quiet_hours": {"from": quiet_from, "until": quiet_until},
+            }
+        )

@@ -18,6 +18,8 @@ def add_rows(apps: Any, schema_editor: Any) -> None:
     apps.get_model("safety", "Setting").objects.get_or_create(key="installation_id", defaults=installation)
     apps.get_model("safety", "RiskLimits").objects.get_or_create(scope="global")
     apps.get_model("safety", "NotificationPrefs").objects.get_or_create(id=1)
+    prefs = '{"discord":true,"enabled":true,"events":{},"quiet_hours":{"from":null,"until":null}}'
+    apps.get_model("safety", "Setting").objects.get_or_create(key="notification_prefs", defaults={"value": prefs})
 
 
 class Migration(migrations.Migration):

@@ -103,6 +103,6 @@ def test_environment_goes_on_as_it_came(tmp_path: Path) -> None:
     assert printed.count("PORT 4321 None") == 2
 
 
-def test_procfile_names_web_and_workers() -> None:
+def test_procfile_names_web_workers_and_slow_work() -> None:
     lines = PROCFILE.read_text().splitlines()
-    assert [line.split(":")[0] for line in lines] == ["web", "workers"]
+    assert [line.split(":")[0] for line in lines] == ["web", "workers", "slow"]
