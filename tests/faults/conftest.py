@@ -68,10 +68,7 @@ class Nursery:
 
     def end(self) -> None:
         """Let the process end by closing its input."""
-        stdin = self._process.stdin
-        if stdin is not None:
-            stdin.close()
-        self._process.wait(timeout=10)
+        self._process.communicate(timeout=10)
 
     def _send(self, command: dict[str, Any]) -> None:
         if self._process.stdin is None:
