@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bots.market_data.base import CandleSeries, Floats
-from bots.strategies.base import Proposal, StrategyView
+from bots.strategies.base import CancelProposal, Proposal, StrategyView
 from bots.strategies.schema import DecimalParam
 from safety.intents import InstrumentRules, OrderType, Side
 
@@ -96,15 +96,21 @@ def market_entry(view: StrategyView, amount_usd: Decimal, leg: str, reason: str)
     return [Proposal(Side.BUY, OrderType.MARKET, quantity, leg, reason)] if quantity else []
 
 
-def market_exit(view: StrategyView, reason: str) -> list[Proposal]:
-    """Return a reduce-only market sale of the whole position.
+def market_exit(view: StrategyView, reason: str) -> list[Proposal | CancelProposal]:
+    """Return cancels of every open purchase, and a reduce-only market sale of the whole position.
 
-    Nothing while another sale is open, or when the position is below the venue's minimum.
+    What is left of a purchase, of a market order too, would go on buying what is being sold. There is no sale while another is
+    open, or when the position is below the venue's minimum.
     """
+    cancels = [
+        CancelProposal(order.client_order_id, "The position is being sold")
+        for order in view.open_orders
+        if order.side == Side.BUY
+    ]
     quantity = whole_lots(view.position.quantity, view.rules)
     if not quantity or quantity < view.rules.quantity_min or has_open(view, Side.SELL):
-        return []
-    return [Proposal(Side.SELL, OrderType.MARKET, quantity, "exit", reason, reduce_only=True)]
+        return [*cancels]
+    return [*cancels, Proposal(Side.SELL, OrderType.MARKET, quantity, "exit", reason, reduce_only=True)]
 
 
 def change_pct(price: Decimal, reference: Decimal) -> Decimal:

@@ -78,7 +78,7 @@ class SmaCross:
         """Return the entry or the exit that is due, if any."""
         if view.position.quantity:
             reason = guard_reason(view) or self._crossed_back(view)
-            return list(market_exit(view, reason)) if reason else []
+            return market_exit(view, reason) if reason else []
         if len(view.candles) < self.warmup_bars(view.params) or has_open(view, Side.BUY):
             return []
         return list(self._entry(view))

@@ -209,7 +209,7 @@ class SmartDca:
             return _without_resting(view, "The deal is over") or list(self._base_order(view))
         reason = _stop_or_goal(view)
         if reason is not None:
-            return _without_resting(view, "The position is being sold") + list(market_exit(view, reason))
+            return market_exit(view, reason)
         return list(self._safety_order(view))
 
     def _base_order(self, view: StrategyView) -> list[Proposal]:

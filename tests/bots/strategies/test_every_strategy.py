@@ -14,7 +14,7 @@ from bots.market_data.base import CandleSeries
 from bots.strategies import registry
 from bots.strategies.base import DealView, PositionView, Proposal, Strategy, StrategyView
 from safety.intents import OrderType, Quote, Side
-from tests.bots.strategies.builders import RULES, at, deal_of, held, orders, quote, series, view
+from tests.bots.strategies.builders import RULES, at, cancels, deal_of, held, orders, quote, resting, series, view
 
 #: Params under which something happens within a few dozen bars.
 QUICK: dict[str, list[dict[str, Any]]] = {
@@ -180,6 +180,21 @@ def test_candles_never_lead_to_two_entries_on_one_of_them(
                 entries.append(count)
                 position = PositionView(last_entry_at=moment, last_exit_at=moment)
     assert len(entries) == len(set(entries))
+
+
+@pytest.mark.parametrize("strategy", registry.all(), ids=lambda s: s.key)
+@pytest.mark.parametrize("price", [None, "95"])
+def test_a_stop_loss_ends_what_is_still_being_bought_before_it_sells(strategy: Strategy, price: str | None) -> None:
+    """The rest of a purchase, of a market order too, would fill after the sale and open a position that nobody wants."""
+    position = held("1", "100")
+    stopped = view(
+        strategy, series([50.0] * 5), params={"stop_loss_pct": 40}, position=position, deal=deal_of(position)
+    )
+    bought = resting(Side.BUY, "base", price, order_id="o7")
+    answer = strategy.propose(replace(stopped, open_orders=(bought,)))
+    assert (cancels(answer[:1]), [order.side for order in orders(answer[1:])]) == (["o7"], [Side.SELL])
+    # While the sale is on its way the purchase goes all the same.
+    assert cancels(strategy.propose(replace(stopped, open_orders=(bought, resting(Side.SELL, "exit", None))))) == ["o7"]
 
 
 @pytest.mark.parametrize("strategy", registry.all(), ids=lambda s: s.key)
