@@ -143,18 +143,23 @@ def close_position(bot_id: int, *, actor: str) -> executor.Submission:
     """Cancel what rests, sell the whole position at the market, pause the bot, and return what became of the order.
 
     The order passes the gate like any other, and may be denied. The bot is paused so that it does not buy again at once.
+    A market sale of it all that still waits for volume is left to go on: a second one would be denied as its duplicate.
     Raises BotActionError when there is nothing to sell or no market to sell in.
     """
     with locked(bot_id) as bot:
         market = _market(bot)
         books = locked_books(bot, market.view.now)
-        _cancel_resting(books, actor, "the position is being closed")
         lot = market.view.rules.lot_size
         quantity = (books.position.quantity / lot).to_integral_value(rounding=ROUND_DOWN) * lot
         if ledger.is_dust(quantity, market.view.quote.bid, market.view.rules):
             raise BotActionError("There is nothing to close: the bot holds nothing that the venue would sell.")
-        intent = _close_intent(bot, quantity, actor, market.view.now)
-        submission = executor.submit(intent, books, market, executor.Desk.read([bot.pk]))
+        sale = next((order for order in books.open_orders if _sells_all(order, quantity)), None)
+        _cancel_resting(books, actor, "the position is being closed", but=sale)
+        if sale is None:
+            intent = _close_intent(bot, quantity, actor, market.view.now)
+            submission = executor.submit(intent, books, market, executor.Desk.read([bot.pk]))
+        else:
+            submission = executor.Submission(sale)
         # A stopped bot does not tick, so nobody would see a sale through that was filled in part.
         if bot.status == BotStatus.RUNNING or submission.order.status in RESTING_STATES:
             _set_status(bot, BotStatus.PAUSED, "position closed by hand: start the bot to let it trade on", actor)
@@ -270,9 +275,14 @@ def _market(bot: Bot) -> Market:
         raise BotActionError(f"There is no market to trade in now: {error}") from error
 
 
-def _cancel_resting(books: BotBooks, actor: str, reason: str) -> None:
+def _sells_all(order: Order, quantity: Decimal) -> bool:
+    is_market_sale = order.side == Side.SELL and order.type == OrderType.MARKET
+    return is_market_sale and order.status in RESTING_STATES and order.remaining_quantity >= quantity
+
+
+def _cancel_resting(books: BotBooks, actor: str, reason: str, *, but: Order | None = None) -> None:
     for order in books.open_orders:
-        if order.status in RESTING_STATES:
+        if order.status in RESTING_STATES and order is not but:
             executor.cancel(order, timezone.now(), actor=actor, reason=reason)
 
 

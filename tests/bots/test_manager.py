@@ -336,6 +336,21 @@ def test_close_that_fills_in_parts_is_seen_through_by_the_workers(floor: Floor, 
     check_everything()
 
 
+def test_second_close_leaves_the_first_one_to_sell_on(floor: Floor) -> None:
+    """It used to cancel the first sale and to be denied as its duplicate: nothing was sold."""
+    floor.strategy("idle")
+    bot = make_bot(strategy="idle")
+    trade(bot, Side.BUY, "0.5")
+    floor.feed.volume = Decimal(0)
+    first = manager.close_position(bot.pk, actor="anna")
+    second = manager.close_position(bot.pk, actor="anna")
+    assert (second.order.pk, second.order.status, second.denials) == (first.order.pk, "accepted", ())
+    floor.feed.volume = None
+    Worker().tick(bot, now=timezone.now() + timedelta(seconds=2))
+    assert position_of(bot).quantity == 0
+    check_everything()
+
+
 def test_stopped_bot_whose_position_was_sold_at_once_stays_stopped(floor: Floor) -> None:
     bot = make_bot()
     trade(bot, Side.BUY, "0.5")
