@@ -5,8 +5,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
-from django.db.models import Model
+from django.contrib.auth.models import Group, Permission, User
+from django.db.models import Model, Q
 from django.http import HttpRequest
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_protect
@@ -18,6 +18,7 @@ from audit.log import joined_unit
 from tradingops import admin_site
 
 NAMED_RIGHTS = ("username", "is_active", "is_staff", "is_superuser")
+GIVEN_BY_SUPERUSERS = ("is_superuser", "groups", "user_permissions")
 
 admin.site.unregister(User)
 admin.site.unregister(Group)
@@ -38,6 +39,16 @@ def _codes(permissions: Any) -> str:
     return ", ".join(sorted(f"{app}.{code}" for app, code in found))
 
 
+def may_change(actor: Any, user: User) -> bool:
+    """Return whether ``actor``'s rights cover ``user``'s: else a new password for someone would be a way to get his."""
+    return bool(actor.is_superuser or (not user.is_superuser and _held(user) <= _held(actor)))
+
+
+def _held(user: User) -> set[int]:
+    """Return the permissions that were given to a user, also to one who is inactive and could be made active again."""
+    return set(Permission.objects.filter(Q(user=user) | Q(group__user=user)).values_list("pk", flat=True))
+
+
 @admin.register(User)
 class UserAdmin(DjangoUserAdmin[User], ConsoleModelAdmin):
     """Who may sign in, and what each may do."""
@@ -49,6 +60,17 @@ class UserAdmin(DjangoUserAdmin[User], ConsoleModelAdmin):
     list_filter = ("is_staff", "is_superuser", "is_active")
     # The two-pane chooser is wider than a phone.
     filter_horizontal = ()
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Without being a superuser one changes, and sets passwords for, only those who have no more rights than oneself."""
+        if obj is not None and not may_change(request.user, obj):
+            return False
+        return bool(super().has_change_permission(request, obj))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Superusers alone give rights: whoever else could, could give himself all of them."""
+        given = super().get_readonly_fields(request, obj)
+        return given if request.user.is_superuser else (*given, *GIVEN_BY_SUPERUSERS)
 
     @method_decorator(sensitive_post_parameters())
     @method_decorator(csrf_protect)
@@ -94,6 +116,14 @@ class GroupAdmin(DjangoGroupAdmin, ConsoleModelAdmin):
     """Sets of rights, given to people by their names."""
 
     filter_horizontal = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Superusers alone give rights, by way of a group too."""
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Superusers alone give rights: a member could add to those of his own group."""
+        return bool(request.user.is_superuser)
 
     def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
         """Remember the name and the rights before the change, then save."""

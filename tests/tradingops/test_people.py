@@ -114,3 +114,69 @@ def test_group_rights_are_audited(desk: Desk) -> None:
 def test_user_cannot_be_deleted(desk: Desk, ann: User) -> None:
     assert desk.post(f"/admin/auth/user/{ann.pk}/delete/", {"post": "yes"}).status_code == 403
     assert User.objects.filter(pk=ann.pk).exists()
+
+
+class TestNotASuperuser:
+    """Someone who looks after the users, and has the rights that go with it, cannot come by any other right."""
+
+    RIGHTS = (
+        "auth.view_user",
+        "auth.add_user",
+        "auth.change_user",
+        "auth.view_group",
+        "auth.add_group",
+        "auth.change_group",
+    )
+
+    @pytest.fixture
+    def clerk(self, desk: Desk) -> User:
+        desk.as_staff(*self.RIGHTS)
+        return desk.user
+
+    @pytest.mark.parametrize("of_oneself", [True, False])
+    def test_gives_no_right_to_anybody(self, desk: Desk, clerk: User, ann: User, of_oneself: bool) -> None:
+        user, group = clerk if of_oneself else ann, Group.objects.create(name="traders")
+        before = user.get_all_permissions()
+        right = Permission.objects.get(codename="operate_bot")
+        wanted = {"is_superuser": "on", "groups": [str(group.pk)], "user_permissions": [str(right.pk)]}
+        assert desk.post(change(user), saved(user, **wanted, first_name="Ann")).status_code == 302
+        user = User.objects.get(pk=user.pk)
+        assert (user.first_name, user.is_superuser, user.get_all_permissions()) == ("Ann", False, before)
+        assert not user.groups.exists()
+
+    def test_changes_neither_a_superuser_nor_one_with_more_rights(self, desk: Desk, clerk: User, ann: User) -> None:
+        boss = User.objects.get(username="operator")
+        ann.user_permissions.add(Permission.objects.get(codename="operate_bot"))
+        # What an inactive person was given comes back with a click.
+        User.objects.filter(pk=ann.pk).update(is_active=False)
+        passwords = [boss.password, ann.password]
+        form = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD, "set-password": "1"}
+        for user in (boss, ann):
+            assert desk.post(change(user), saved(user, is_active="on")).status_code == 403
+            assert desk.post(f"/admin/auth/user/{user.pk}/password/", form).status_code == 403
+        assert [User.objects.get(pk=user.pk).password for user in (boss, ann)] == passwords
+        assert not User.objects.get(pk=ann.pk).is_active
+        assert events() == []
+
+    def test_sets_a_password_for_one_with_the_same_rights(self, desk: Desk, clerk: User, ann: User) -> None:
+        ann.user_permissions.set(clerk.user_permissions.all())
+        form = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD, "set-password": "1"}
+        assert desk.post(f"/admin/auth/user/{ann.pk}/password/", form).status_code == 302
+        assert [event[1] for event in events()] == ["user_password_set"]
+
+    def test_makes_and_changes_no_group(self, desk: Desk, clerk: User) -> None:
+        group = Group.objects.create(name="clerks")
+        clerk.groups.add(group)
+        right = Permission.objects.get(codename="operate_bot")
+        form = {"name": "clerks", "permissions": [str(right.pk)]}
+        assert desk.post(f"/admin/auth/group/{group.pk}/change/", form).status_code == 403
+        assert desk.post("/admin/auth/group/add/", {**form, "name": "more"}).status_code == 403
+        assert not group.permissions.exists()
+        assert Group.objects.count() == 1
+
+    def test_looks_at_those_it_cannot_change(self, desk: Desk, clerk: User) -> None:
+        boss = User.objects.get(username="operator")
+        page = desk.get(change(boss))
+        assert "operator" in page
+        assert "pbkdf2" not in page
+        assert 'name="_save"' not in page
