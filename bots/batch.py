@@ -42,7 +42,8 @@ class BotBooks:
     def holds_off(self, proposal: Proposal, now: datetime) -> bool:
         """Return whether this leg was denied a moment ago, so that it is not tried again yet."""
         until = _hold_offs.get((self.bot.pk, proposal.leg))
-        return until is not None and now < until
+        # One that reaches further than any can was noted before the clock was set back: an exit must not wait for that long.
+        return until is not None and now < until <= now + ENTRY_HOLD_OFF
 
     def hold_off(self, proposal: Proposal, now: datetime) -> None:
         """Do not propose this leg again for a while. Kept in this process only: forgetting it is harmless."""

@@ -62,13 +62,17 @@ class Schedule:
         return frozenset(self._bots)
 
     def replace(self, bots: Iterable[ScheduledBot], now: datetime) -> None:
-        """Take this as the whole list of running bots; known bots keep their due times unless they poll differently."""
+        """Take this as the whole list of running bots; known bots keep their due times unless they poll differently.
+
+        A due time further ahead than a period was planned before the clock was set back: the bot would wait until then.
+        """
         wanted = {bot.bot_id: bot for bot in bots}
         self.forget(self._bots.keys() - wanted.keys())
         for bot_id, bot in wanted.items():
             known = self._bots.get(bot_id)
             self._bots[bot_id] = bot
-            if known is None or known.poll_seconds != bot.poll_seconds:
+            is_stranded = known is not None and self._next[bot_id] > now + timedelta(seconds=bot.poll_seconds)
+            if known is None or known.poll_seconds != bot.poll_seconds or is_stranded:
                 self._push(bot_id, _first_plan(bot, now))
         if len(self._heap) > 4 * len(self._bots) + 64:  # mostly entries of bots that left
             self._heap = [(due_at, bot_id) for bot_id, due_at in self._next.items()]

@@ -226,6 +226,15 @@ def test_denied_leg_is_held_off_for_a_while(floor: Floor, worker: Worker) -> Non
     assert Order.objects.filter(leg="so1", status="filled").exists()
 
 
+def test_leg_is_not_held_off_until_the_clock_catches_up_with_where_it_was(floor: Floor, worker: Worker) -> None:
+    floor.strategy("stubborn", lambda view: [sell("1")])
+    bot = make_bot(strategy="stubborn")
+    now = timezone.now()
+    worker.tick(bot, now=now + timedelta(minutes=10))
+    worker.tick(bot, now=now)
+    assert Order.objects.filter(status="denied").count() == 2
+
+
 def test_bot_that_was_away_for_two_hours_ticks_once(floor: Floor, worker: Worker) -> None:
     floor.strategy("eager", lambda view: [buy("0.1", leg=f"{view.now:%M%S%f}")])
     bot = make_bot(strategy="eager")

@@ -1,5 +1,6 @@
 """Due times: on a grid, once each, never in a burst."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -141,6 +142,19 @@ def test_forgotten_bot_comes_back_with_what_the_database_says() -> None:
 def test_last_tick_in_the_future_does_not_stop_a_bot_when_the_clock_was_set_back() -> None:
     schedule = schedule_of(ScheduledBot(3, 10, 1, NOON + timedelta(days=365)))
     assert schedule.pop_due(NOON + seconds(10), 10) != []
+
+
+def test_clock_set_back_stops_no_bot_that_is_planned_already() -> None:
+    bot = ScheduledBot(3, 10, 1)
+    schedule = schedule_of(bot)
+    assert schedule.pop_due(NOON, 10) != []
+    back = NOON - timedelta(minutes=10)
+    ticks = []
+    for second in range(60):
+        now = back + seconds(second)
+        schedule.replace([replace(bot, last_due_at=ticks[-1].due_at if ticks else NOON)], now)
+        ticks += schedule.pop_due(now, 10)
+    assert len(ticks) == len({tick.due_at for tick in ticks}) == 6
 
 
 def test_lag_counts_from_the_due_time_and_for_a_new_bot_from_when_it_became_known() -> None:
