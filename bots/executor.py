@@ -30,6 +30,8 @@ from safety.kill_switch import StateBook, read_state
 from safety.limits import LimitBook
 
 SEND_WITHIN = timedelta(seconds=5)
+# No batch waits for its locks for so long: an order that was tried further ahead was so before the clock was set back.
+LOOK_AHEAD_MAX = timedelta(minutes=1)
 
 
 class ExecutorError(Exception):
@@ -88,6 +90,11 @@ def submit(
 def may_match(order: Order, state: StateReading) -> bool:
     """Return whether a resting paper order may fill now: while reducing only exits do, while halted nothing does."""
     return state.level == Level.ACTIVE or (state.level == Level.REDUCING and order.side == Side.SELL)
+
+
+def is_stranded(order: Order, now: datetime) -> bool:
+    """Return whether an order was last tried before the clock was set back, and so must not wait for the clock to catch up."""
+    return order.matched_until is not None and order.matched_until > now + LOOK_AHEAD_MAX
 
 
 def match(order: Order, books: BotBooks, market: Market) -> Order:
@@ -190,7 +197,9 @@ def _settle(order: Order, report: OrderReport, books: BotBooks, view: MarketView
     """Step 4: what the broker said, to the order, the ledger and the audit, in one transaction."""
     order.venue_order_id = report.venue_order_id or order.venue_order_id
     # A batch that waited for the lock looks from an older moment: what was tried already must not be tried again.
-    order.matched_until = view.now if order.matched_until is None else max(view.now, order.matched_until)
+    if order.matched_until is None or is_stranded(order, view.now):
+        order.matched_until = view.now
+    order.matched_until = max(view.now, order.matched_until)
     order.updated_at = view.now
     if report.status == order.status and not report.executions:
         order.save(update_fields=["matched_until"])

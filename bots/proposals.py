@@ -7,7 +7,7 @@ from typing import Any
 
 from bots import ledger
 from bots.batch import BotBooks
-from bots.executor import may_match
+from bots.executor import is_stranded, may_match
 from bots.exposure import Market, held_reason
 from bots.markets import Moment
 from bots.models import Bot, Order
@@ -102,6 +102,8 @@ def wants_match(order: Order, books: BotBooks, moment: Moment, state: StateReadi
     """Return whether a resting order may fill and the market may have met it since it was last tried."""
     if order.status not in RESTING_STATES or order.matched_until is None or not may_match(order, state):
         return False
+    if is_stranded(order, moment.now):
+        return True
     traded = moment.market_since(books.bot.venue, books.bot.symbol, order.matched_until).view.traded
     if traded is None:
         return False

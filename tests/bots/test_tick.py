@@ -29,6 +29,7 @@ from tests.bots.builders import (
     events_of,
     forget_process_memory,
     make_bot,
+    match,
     no_market,
     position_of,
     sell,
@@ -131,6 +132,25 @@ def test_resting_order_fills_while_stopped_only_if_it_shrinks_the_position(
     worker.tick(bot, now=timezone.now() + timedelta(seconds=1))
     order.refresh_from_db()
     assert order.status == ("filled" if fills else "accepted")
+    check_everything()
+
+
+def test_resting_order_does_not_wait_until_the_clock_catches_up_with_its_last_look(
+    floor: Floor, worker: Worker
+) -> None:
+    floor.strategy("idle")
+    bot = make_bot(strategy="idle")
+    order = trade(bot, Side.BUY, "0.5", limit="99").order
+    now = timezone.now()
+    match(order, now + timedelta(minutes=10))
+    floor.feed.low = Decimal("98.9")
+    worker.tick(bot, now=now)
+    order.refresh_from_db()
+    assert (order.status, order.matched_until) == ("accepted", now)
+    worker.tick(bot, now=now + timedelta(seconds=1))
+    order.refresh_from_db()
+    assert order.status == "filled"
+    assert floor.feed.asked_since[-1] == now
     check_everything()
 
 
