@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.admin import VERTICAL
 from django.http import HttpRequest
+from django.utils.html import escape
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminRadioSelectWidget,
@@ -126,7 +127,8 @@ class RiskLimitsForm(forms.ModelForm[RiskLimits]):
                 self.fields[name].help_text = f"{UNITS[name]}. Empty: {default}, or for one bot what holds for all."
         if "scope" in self.fields:
             names = ", ".join(f"bot:{bot.bot_id} ({bot.name})" for bot in bot_names.all_bots()[:20])
-            self.fields["scope"].help_text = f"bot:NUMBER for one bot. {names}"
+            # Help texts are shown as they are: a bot's name is a stranger's text there.
+            self.fields["scope"].help_text = f"bot:NUMBER for one bot. {escape(names)}"
 
     def clean_scope(self) -> str:
         """Refuse a scope that no limit is ever read for."""
