@@ -86,7 +86,8 @@ def _read(
         return ()
     fields = ", ".join(f'"{field.column}"' for field in model._meta.concrete_fields)
     places = ", ".join(["%s"] * len(ids))
-    tail = " FOR UPDATE" if lock and connection.features.has_select_for_update else ""
+    # Not FOR UPDATE: a snapshot's row that names the bot would wait for it at its commit, and the two could wait for each other.
+    tail = " FOR NO KEY UPDATE" if lock and connection.features.has_select_for_no_key_update else ""
     sql = f'SELECT {fields} FROM "{model._meta.db_table}" WHERE {column} IN ({places}) {condition} ORDER BY id{tail}'
     return model._default_manager.raw(sql, [*ids, *params])
 

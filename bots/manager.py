@@ -205,7 +205,7 @@ def check_symbol(venue: str, symbol: str) -> None:
 def locked(bot_id: int) -> Iterator[Bot]:
     """Open (or join) an audit unit and give the bot with its row locked. Raises Bot.DoesNotExist."""
     with joined_unit():
-        yield Bot.objects.select_for_update().get(pk=bot_id)
+        yield Bot.objects.select_for_update(no_key=True).get(pk=bot_id)
 
 
 def describe(bot: Bot) -> str:

@@ -182,7 +182,7 @@ def _pause(unit_: Unit, outcome: Outcome, now: datetime) -> None:
         return
     outcome.note = "paused after an error"
     with unit_.savepoint():
-        bot = Bot.objects.select_for_update().get(pk=outcome.due.bot_id)
+        bot = Bot.objects.select_for_update(no_key=True).get(pk=outcome.due.bot_id)
         manager.pause_after_error(bot, error, actor="worker", now=now)
 
 

@@ -4,16 +4,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 
+from audit.log import unit
 from bots import executor, manager
-from bots.batch import locked_books
+from bots.batch import load_books, locked_books
+from bots.equity import take_snapshots
 from bots.exposure import gather
 from bots.markets import market_for
 from bots.models import Bot, Order
@@ -205,3 +207,27 @@ def test_stop_by_hand_against_ticks_leaves_nothing_resting(committed_db: Committ
     assert set(Bot.objects.values_list("status", flat=True)) == {"stopped"}
     assert not Order.objects.filter(status__in=["accepted", "partially_filled"]).exists()
     check_everything()
+
+
+@pytest.mark.parametrize("held_by", ["tick", "person"])
+def test_snapshot_waits_for_no_bot_that_is_locked(committed_db: CommittedDatabase, floor: Floor, held_by: str) -> None:
+    """Its row names the bot. If it waited, a tick that pauses a bot on top of those it holds could wait for it in turn."""
+    if committed_db.vendor == "sqlite":
+        pytest.skip("SQLite locks the whole database, never a row")
+    bot = make_bot()
+    trade(bot, Side.BUY, "0.5")
+    now = timezone.now()
+    with unit():
+        if held_by == "tick":
+            load_books([bot.pk], now, lock=True)
+        else:
+            with manager.locked(bot.pk):
+                pass
+        (taken,) = at_the_same_moment(lambda: _snapshot_without_patience(now))
+    assert taken == 1
+
+
+def _snapshot_without_patience(now: datetime) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '500ms'")
+    return take_snapshots(now)
