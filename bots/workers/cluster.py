@@ -109,7 +109,9 @@ class Cluster:
     def run(self) -> None:
         """Work until SIGTERM, SIGINT or SIGHUP; then return with every child gone. Raises SentinelsKeepDying."""
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            # nohup ignores SIGHUP, and means it. SIGINT is ignored by whatever a script starts in the background; whoever
+            # sends it there by name still wants a stop.
+            if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._ask_to_stop)
         connections.close_all()
         # What is loaded by now is shared by every worker; frozen, the collector doesn't touch and so copy its pages.

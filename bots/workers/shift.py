@@ -83,15 +83,17 @@ class Shift:
         self.last_error = ""
         self._ends_s = time.monotonic() + life_s
         self._failures, self._worked = 0, False
-        self._beat, self._top_up = Every(BEAT_EVERY_S), Every(TOP_UP_EVERY_S)
+        self._beat, self._top_up, self._look_around = Every(BEAT_EVERY_S), Every(TOP_UP_EVERY_S), Every(TOP_UP_EVERY_S)
 
     def run(self) -> str:
         """Work until the end of this shift; return why it ended."""
         try:
-            if self._is_surplus():
-                return "not needed here"
-            self._worked = True
+            self.heart.beat()
             while not stopping() and time.monotonic() < self._ends_s:
+                # Asked again now and then: two that began in the same moment may both have seen nobody else.
+                if self._look_around.due() and self._is_surplus():
+                    return "not needed here"
+                self._worked = True
                 self._guarded_round()
                 rest(self.rest_s())
         finally:
@@ -129,9 +131,12 @@ class Shift:
 
         Its free workers are for other tasks. The watchdog queues the shift again.
         """
-        self.heart.beat()
         mine = live(self.kind).filter(cluster_id=self.heart.cluster_id).order_by("started_at", "worker_id")
-        return self.heart.worker_id in list(mine.values_list("pk", flat=True))[wanted_per_cluster(self.kind) :]
+        try:
+            return self.heart.worker_id in list(mine.values_list("pk", flat=True))[wanted_per_cluster(self.kind) :]
+        except (DatabaseError, InterfaceError):
+            connections.close_all()
+            return False
 
     def _guarded_round(self) -> None:
         try:

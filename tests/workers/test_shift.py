@@ -291,6 +291,17 @@ class TestSurplus:
         assert live(WorkerKind.RUNNER).count() == 2
         assert not Lease.objects.exclude(holder="").exists()
 
+    def test_shift_that_saw_the_others_too_late_still_ends_and_gives_its_leases_back(self) -> None:
+        def others_appear(ticks: Sequence[DueTick], fence: Fence) -> None:
+            for _ in range(2):
+                Heart(WorkerKind.RUNNER, cluster_id="runners@here:1").beat()
+            WorkerHeartbeat.objects.exclude(pk=fence.holder).update(started_at=database_time(-60))
+
+        notes = Notebook([1], hook=others_appear)
+        assert notes.runner(life_s=20).run() == "not needed here"
+        assert notes.ticked
+        assert not Lease.objects.exclude(holder="").exists()
+
     def test_shifts_of_another_cluster_and_dead_ones_do_not_count(self) -> None:
         for cluster_id in ("runners@there:1", "runners@there:1", "runners@here:1", "runners@here:1"):
             Heart(WorkerKind.RUNNER, cluster_id=cluster_id).beat()
