@@ -12,6 +12,9 @@ from bots.brokers.base import Execution
 from bots.models import Deal, Fill, Order, Position
 from safety.intents import InstrumentRules, Side
 
+# All but the best price: ticks raise it at the same moment, without the bot's lock.
+DEAL_FIELDS = [field.name for field in Deal._meta.concrete_fields if field.name not in ("id", "peak_price")]
+
 
 def record_executions(
     order: Order, executions: Sequence[Execution], books: BotBooks, rules: InstrumentRules
@@ -113,4 +116,4 @@ def _save_deal(deal: Deal | None, books: BotBooks, rules: InstrumentRules, last:
     if deal.sold_quantity and is_dust(books.position.quantity, last.price, rules):
         deal.closed_at = books.position.last_exit_at
         books.deal = None
-    deal.save()
+    deal.save(update_fields=None if deal.pk is None else DEAL_FIELDS)

@@ -181,6 +181,18 @@ def test_deal_lasts_from_the_first_entry_until_flat() -> None:
 
 
 @pytest.mark.django_db
+def test_best_price_that_a_tick_notes_meanwhile_outlives_a_fill() -> None:
+    """Ticks that do nothing else write it without the bot's lock: a trailing stop must not forget it."""
+    bot = a_bot()
+    fill(bot, Side.BUY, execution("1", "2", "100"))
+    books = books_of(bot)
+    Deal.objects.update(peak_price=Decimal(120))
+    ledger.record_executions(an_order(bot, Side.SELL, Decimal(1)), [execution("2", "1", "118")], books, RULES)
+    deal = Deal.objects.get()
+    assert (deal.peak_price, deal.sold_quantity) == (120, 1)
+
+
+@pytest.mark.django_db
 def test_one_entry_in_three_fills_is_one_leg() -> None:
     bot = a_bot()
     fill(bot, Side.BUY, *(execution(f"b-{n}", "0.1", "100") for n in range(3)))
