@@ -142,6 +142,7 @@ def _pending(intent: OrderIntent, fence: Fence | None) -> Order:
         limit_price=intent.limit_price,
         is_live=intent.is_live,
         reduce_only=intent.reduce_only,
+        is_entry=intent.side == Side.BUY,
         leg=intent.leg,
         reason=intent.reason[:300],
         actor=intent.actor,

@@ -91,6 +91,12 @@ def test_market_buy_fills_and_tells_the_audit_exactly_what_happened(floor: Floor
     check_everything()
 
 
+def test_order_says_whether_it_was_meant_to_enlarge_the_position(floor: Floor) -> None:
+    bot = make_bot()
+    orders = [trade(bot, Side.BUY, "0.5").order, trade(bot, Side.SELL, "0.2").order]
+    assert [Order.objects.get(pk=order.pk).is_entry for order in orders] == [True, False]
+
+
 def test_denied_intent_is_kept_with_every_reason_and_changes_no_book(floor: Floor) -> None:
     bot = make_bot(capital_usd=Decimal(100), paper_equity_usd=Decimal(120))
     floor.feed.quote_age_s = 60
