@@ -10,7 +10,7 @@ import environ
 from django.db import models
 
 from tradingops import __version__
-from tradingops.environment import load_environment
+from tradingops.environment import EnvironmentProblem, load_environment
 from tradingops.q2 import Q_CLUSTER as Q_CLUSTER
 from tradingops.theme import UNFOLD as UNFOLD
 
@@ -23,7 +23,10 @@ VERSION = __version__
 BASE_DIR = Path(__file__).resolve().parent.parent
 #: What this installation writes: the SQLite database, the kill file, the anchors. Never in version control.
 VAR_DIR = Path(os.environ.get("TRADINGOPS_VAR_DIR") or BASE_DIR / "var").resolve()
-VAR_DIR.mkdir(parents=True, exist_ok=True)
+try:
+    VAR_DIR.mkdir(parents=True, exist_ok=True)
+except OSError as error:
+    raise EnvironmentProblem([f"TRADINGOPS_VAR_DIR: {VAR_DIR} is no directory and can't be made one"]) from error
 ANCHORS_FILE = VAR_DIR / "anchors.jsonl"
 KILL_FILE = VAR_DIR / "KILL"
 

@@ -1,11 +1,17 @@
 """The first start, the second start, and what stops a start."""
 
+import fcntl
+import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
@@ -13,10 +19,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from audit.models import OperatorEvent
+from bots import seeds
+from bots.manager import BotActionError
 from bots.models import Bot
 from tests.conftest import CommittedDatabase
 from tradingops.environment import load_environment
-from tradingops.management.commands.prepare import check_port, record_gates
+from tradingops.management.commands.prepare import LOCK_FILE, LOCK_ON_POSTGRES, alone, check_port, record_gates
 
 
 @pytest.fixture
@@ -123,3 +131,67 @@ def test_gates_are_recorded_when_they_change(committed_db: CommittedDatabase, se
     environ(settings, ALLOW_LIVE_TRADING="1")
     record_gates()
     assert recorded() == [*first, ("ALLOW_LIVE_TRADING", "closed", "open")]
+
+
+def test_first_start_that_was_cut_off_is_made_good_by_the_next(
+    committed_db: CommittedDatabase, settings: Any, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(seeds, "SEEDS", (*seeds.SEEDS[:2], ("Third", "NO-SUCH", "breakout", {})))
+        with pytest.raises(BotActionError):
+            prepare(settings, free_port)
+    assert not Bot.objects.exists()
+    assert not get_user_model().objects.exists()
+    printed = prepare(settings, free_port)
+    assert get_user_model().objects.get().check_password(password_in(printed))
+    assert Bot.objects.count() == len(seeds.SEEDS)
+
+
+def test_start_waits_for_another_that_prepares_on_this_host(committed_db: CommittedDatabase, settings: Any) -> None:
+    with (settings.VAR_DIR / LOCK_FILE).open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(CommandError, match="Another start prepares"), alone(wait_s=0.1):
+            pass
+    with alone(wait_s=0):
+        pass
+
+
+def test_start_waits_for_another_that_prepares_the_same_database(committed_db: CommittedDatabase) -> None:
+    if committed_db.vendor != "postgresql":
+        pytest.skip("a SQLite file has one host, whose lock is a file")
+    with psycopg.connect(committed_db.url, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [LOCK_ON_POSTGRES])
+        with pytest.raises(CommandError, match="Another start prepares"), alone(wait_s=0.1):
+            pass
+        other.execute("SELECT pg_advisory_unlock(%s)", [LOCK_ON_POSTGRES])
+        with alone(wait_s=0):
+            pass
+        taken = other.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_ON_POSTGRES]).fetchone()
+    assert taken == (True,)
+
+
+def started(**real: str) -> tuple[int, str]:
+    """Run ``prepare`` as ``make run`` does, and return its exit code and all it said."""
+    command = [sys.executable, "manage.py", "prepare"]
+    environ = {"PATH": os.environ["PATH"], "SECRET_KEY": "x" * 50, "TRADINGOPS_ENV_FILE": os.devnull, **real}
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_directory_that_cannot_be_written_is_named(tmp_path: Path, free_port: int) -> None:
+    blocked = tmp_path / "var"
+    blocked.touch()
+    code, said = started(TRADINGOPS_VAR_DIR=str(blocked), PORT=str(free_port))
+    assert code != 0
+    assert f"TRADINGOPS_VAR_DIR: {blocked} is no directory" in said
+    assert "Traceback" not in said
+
+
+def test_database_that_does_not_answer_is_named_without_its_password(tmp_path: Path, free_port: int) -> None:
+    url = f"postgres://someone:s3cret-pass@127.0.0.1:{free_port}/nothing"
+    code, said = started(TRADINGOPS_VAR_DIR=str(tmp_path), DATABASE_URL=url, PORT=str(free_port))
+    assert code != 0
+    assert "The database that DATABASE_URL names cannot be used" in said
+    assert "Traceback" not in said
+    assert "s3cret-pass" not in said

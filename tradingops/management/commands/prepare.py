@@ -4,16 +4,20 @@ Each step looks first and does nothing when there is nothing to do, since this r
 """
 
 import errno
+import fcntl
 import os
 import secrets
 import socket
-from typing import Any
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from audit.log import OperatorEventRecord, record, unit
@@ -23,6 +27,10 @@ ACTOR = "system:prepare"
 FIRST_USER = "admin"
 PASSWORD_BYTES = 15
 GATES_READ = "gate_read"
+LOCK_FILE = "prepare.lock"
+LOCK_ON_POSTGRES = 7_206_151_904
+LOCK_WAIT_S = 120.0
+LOCK_ASKED_EVERY_S = 0.2
 
 
 class Command(BaseCommand):
@@ -35,15 +43,14 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = settings.ENVIRONMENT.host, settings.ENVIRONMENT.port
         check_port(host, port)
-        os.chmod(settings.VAR_DIR, 0o700)
-        self._migrate()
-        record_gates()
-        password = create_first_user()
-        seeded = seed_bots()
-        if seeded:
-            self.stdout.write(f"Seeded {seeded} paper bots on recorded market data.")
-        if password is not None:
-            self.stdout.write(_banner(password))
+        with alone():
+            self._migrate()
+            record_gates()
+            if seeded := seed_bots():
+                self.stdout.write(f"Seeded {seeded} paper bots on recorded market data.")
+            # Printed at once: a password that was made and not shown would be lost.
+            if (password := create_first_user()) is not None:
+                self.stdout.write(_banner(password))
         self.stdout.write(self.style.SUCCESS(f"The console: {settings.ENVIRONMENT.console_url}"))
 
     def _migrate(self) -> None:
@@ -73,6 +80,59 @@ def _port_problem(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"Port {port} needs more rights than this user has. Choose one above 1023: PORT=8000 make run"
     return f"The console cannot listen on HOST={host} ({error.strerror}). An address of this machine is needed."
+
+
+def check_database() -> None:
+    """Return if the database answers. Raises CommandError with the variable to look at, and no password."""
+    try:
+        connection.ensure_connection()
+    except OperationalError as error:
+        raise CommandError(f"The database that DATABASE_URL names cannot be used: {error}") from error
+
+
+@contextmanager
+def alone(wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
+    """Let one start at a time prepare this installation, on this host and in this database; the others wait.
+
+    Raises CommandError when the directory for data or the database can't be used, or when ``wait_s`` is over.
+    """
+    with _lock_file() as file:
+        check_database()
+        give_up_at = time.monotonic() + wait_s
+        while not _is_locked(file):
+            if time.monotonic() >= give_up_at:
+                raise CommandError("Another start prepares this installation and does not come to an end. Stop it.")
+            time.sleep(LOCK_ASKED_EVERY_S)
+        try:
+            yield
+        finally:
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK_ON_POSTGRES])
+
+
+def _lock_file() -> TextIO:
+    """Open the file that is locked, in a directory that is its owner's alone."""
+    try:
+        os.chmod(settings.VAR_DIR, 0o700)
+        return open(settings.VAR_DIR / LOCK_FILE, "a", encoding="utf-8")
+    except OSError as error:
+        raise CommandError(
+            f"{settings.VAR_DIR} has to be a directory of this user's own ({error.strerror})."
+        ) from error
+
+
+def _is_locked(file: TextIO) -> bool:
+    """Take the lock, or return that another start has it. The file's is for this host, the database's for all hosts."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_ON_POSTGRES])
+        return bool(cursor.fetchone()[0])
 
 
 def record_gates() -> None:
