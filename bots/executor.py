@@ -100,7 +100,7 @@ def is_stranded(order: Order, now: datetime) -> bool:
 def match(order: Order, books: BotBooks, market: Market) -> Order:
     """Try a resting paper order against what was traded since it was last tried, and return it as it then stands.
 
-    The caller asks ``may_match`` first.
+    The caller asks ``may_match`` first, and calls ``pass_by`` when it says no.
     ``market.view.traded`` must cover the time from ``order.matched_until`` to ``market.view.now``.
     """
     if order.status not in RESTING_STATES:
@@ -108,6 +108,12 @@ def match(order: Order, books: BotBooks, market: Market) -> Order:
     resting = RestingOrder(_intent_of(order), order.remaining_quantity, order.fills.count())
     report = paper_broker(market).match(resting, market.view)
     return _settle(order, report, books, market.view)
+
+
+def pass_by(order: Order, now: datetime) -> None:
+    """Let what was traded until ``now`` pass by an order that may not fill: it must not fill on that when it may again."""
+    order.matched_until = _looked_until(order, now)
+    order.save(update_fields=["matched_until"])
 
 
 def cancel(order: Order, now: datetime, *, actor: str, reason: str) -> Order:
@@ -197,10 +203,7 @@ def _deny(order: Order, denials: tuple[Denial, ...]) -> Submission:
 def _settle(order: Order, report: OrderReport, books: BotBooks, view: MarketView) -> Order:
     """Step 4: what the broker said, to the order, the ledger and the audit, in one transaction."""
     order.venue_order_id = report.venue_order_id or order.venue_order_id
-    # A batch that waited for the lock looks from an older moment: what was tried already must not be tried again.
-    if order.matched_until is None or is_stranded(order, view.now):
-        order.matched_until = view.now
-    order.matched_until = max(view.now, order.matched_until)
+    order.matched_until = _looked_until(order, view.now)
     order.updated_at = view.now
     if report.status == order.status and not report.executions:
         order.save(update_fields=["matched_until"])
@@ -212,6 +215,13 @@ def _settle(order: Order, report: OrderReport, books: BotBooks, view: MarketView
     if not fresh:
         _event(order, EventKind(order.status), reason=report.reason)
     return order
+
+
+def _looked_until(order: Order, now: datetime) -> datetime:
+    """Return until when the market was tried. A batch that waited for the lock looks from an older moment than the last one."""
+    if order.matched_until is None or is_stranded(order, now):
+        return now
+    return max(now, order.matched_until)
 
 
 def _fill_event(order: Order, execution: Execution) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from bots import ledger
 from bots.batch import BotBooks
-from bots.executor import is_stranded, may_match
+from bots.executor import is_stranded
 from bots.exposure import Market, held_reason
 from bots.markets import Moment
 from bots.models import Bot, Order
@@ -98,9 +98,9 @@ def filtered(
     return kept, blocks
 
 
-def wants_match(order: Order, books: BotBooks, moment: Moment, state: StateReading) -> bool:
-    """Return whether a resting order may fill and the market may have met it since it was last tried."""
-    if order.status not in RESTING_STATES or order.matched_until is None or not may_match(order, state):
+def wants_match(order: Order, books: BotBooks, moment: Moment) -> bool:
+    """Return whether the market may have met a resting order since it was last tried: then it is worth a lock."""
+    if order.status not in RESTING_STATES or order.matched_until is None:
         return False
     if is_stranded(order, moment.now):
         return True

@@ -105,7 +105,7 @@ def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook)
     market = moment.market(books.bot.venue, books.bot.symbol)
     state = states.reading(books.bot.venue, books.bot.pk)
     kept, outcome.blocks = filtered(propose(books, market, moment), books, state, moment.now)
-    outcome.acts = bool(kept) or any(wants_match(order, books, moment, state) for order in books.open_orders)
+    outcome.acts = bool(kept) or any(wants_match(order, books, moment) for order in books.open_orders)
     outcome.note = "watching"
     deal = books.deal
     if deal is not None and (deal.peak_price is None or market.view.quote.bid > deal.peak_price):
@@ -132,7 +132,11 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
     bot = books.bot
     state = desk.states.reading(bot.venue, bot.pk)
     for order in books.open_orders:
-        if wants_match(order, books, moment, state) and order.matched_until is not None:
+        if order.matched_until is None or not wants_match(order, books, moment):
+            continue
+        if not executor.may_match(order, state):
+            executor.pass_by(order, moment.now)
+        else:
             executor.match(order, books, moment.market_since(bot.venue, bot.symbol, order.matched_until))
     proposals = propose(books, moment.market(bot.venue, bot.symbol), moment)
     kept, outcome.blocks = filtered(proposals, books, state, moment.now)

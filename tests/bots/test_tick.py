@@ -18,7 +18,7 @@ from bots.tick import load_schedule, tick_batch
 from bots.workers.leases import SHARD_COUNT, LeaseHolder, LeaseLost, shard_lease
 from bots.workers.schedule import DueTick, Schedule
 from safety.intents import Level, Side
-from safety.kill_switch import engage
+from safety.kill_switch import engage, release
 from safety.models import RiskLimits
 from tests.bots.builders import (
     Floor,
@@ -132,6 +132,24 @@ def test_resting_order_fills_while_stopped_only_if_it_shrinks_the_position(
     worker.tick(bot, now=timezone.now() + timedelta(seconds=1))
     order.refresh_from_db()
     assert order.status == ("filled" if fills else "accepted")
+    check_everything()
+
+
+def test_resting_order_does_not_fill_on_what_was_traded_while_stopped(floor: Floor, worker: Worker) -> None:
+    floor.strategy("idle")
+    bot = make_bot(strategy="idle")
+    order = trade(bot, Side.BUY, "0.5", limit="99").order
+    now = timezone.now()
+    engage(Level.HALTED, "test", actor="test")
+    floor.feed.low = Decimal(90)
+    worker.tick(bot, now=now + timedelta(seconds=1))
+    release("test", actor="test")
+    floor.feed.low = Decimal("99.99")
+    worker.tick(bot, now=now + timedelta(seconds=2))
+    order.refresh_from_db()
+    assert (order.status, order.matched_until) == ("accepted", now + timedelta(seconds=1))
+    # The market that the next look sees begins where the last one ended, while it was stopped.
+    assert floor.feed.asked_since[-1] == now + timedelta(seconds=1)
     check_everything()
 
 
