@@ -1,6 +1,6 @@
 """BotManager: what people, the API and the workers may do to a bot. Every change is an operator event with its actor."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,11 +104,15 @@ def start(bot_id: int, *, actor: str) -> Bot:
 
 
 def pause(bot_id: int, *, actor: str, reason: str = "") -> Bot:
-    """Hold a bot's entries; exits go on being managed. Raises BotActionError for an archived or stopped bot."""
+    """Hold a bot's entries, those that rest are cancelled; exits go on being managed.
+
+    Raises BotActionError for an archived or stopped bot.
+    """
     with locked(bot_id) as bot:
         _refuse_archived(bot)
         if bot.status == BotStatus.STOPPED:
             raise BotActionError("The bot is stopped. Start it first, if it should manage its exits.")
+        _cancel_entries(bot, actor)
         _set_status(bot, BotStatus.PAUSED, reason or "paused by hand", actor)
         _save(bot)
     return bot
@@ -180,10 +184,11 @@ def cancel_order(order_id: int, *, actor: str, reason: str = "cancelled by hand"
 
 
 def pause_after_error(bot: Bot, error: BaseException, *, actor: str, now: datetime) -> None:
-    """Pause a bot whose tick failed and keep the error for its page. The bot must be locked by the caller."""
+    """Pause a bot whose tick failed, as ``pause`` does, and keep the error for its page. The caller has locked the bot."""
     bot.last_error = bounded(f"{type(error).__name__}: {error}", ERROR_TEXT_MAX)
     bot.last_error_at = now
     if bot.status == BotStatus.RUNNING:
+        _cancel_entries(bot, actor)
         _set_status(bot, BotStatus.PAUSED, "its tick failed; see the last error, then start it again", actor)
     _save(bot)
 
@@ -280,9 +285,16 @@ def _sells_all(order: Order, quantity: Decimal) -> bool:
     return is_market_sale and order.status in RESTING_STATES and order.remaining_quantity >= quantity
 
 
-def _cancel_resting(books: BotBooks, actor: str, reason: str, *, but: Order | None = None) -> None:
+def _cancel_entries(bot: Bot, actor: str) -> None:
+    books = locked_books(bot, timezone.now())
+    _cancel_resting(books, actor, "the bot was paused", sides=(Side.BUY,))
+
+
+def _cancel_resting(
+    books: BotBooks, actor: str, reason: str, *, sides: Collection[str] = tuple(Side), but: Order | None = None
+) -> None:
     for order in books.open_orders:
-        if order.status in RESTING_STATES and order is not but:
+        if order.status in RESTING_STATES and order.side in sides and order is not but:
             executor.cancel(order, timezone.now(), actor=actor, reason=reason)
 
 

@@ -226,6 +226,28 @@ def test_reason_of_any_length_is_kept_within_its_column(floor: Floor) -> None:
     assert len(Bot.objects.get().status_reason) == 500
 
 
+@pytest.mark.parametrize("paused_by", ["anna", "worker"])
+def test_paused_bot_buys_nothing_by_what_still_rests_and_sells_on(floor: Floor, paused_by: str) -> None:
+    """A purchase that fills later enlarges the position as much as a new one does."""
+
+    def fail(view: object) -> list[Any]:
+        raise ValueError("the strategy is broken")
+
+    floor.strategy("idle" if paused_by == "anna" else "broken", fail if paused_by == "worker" else lambda view: [])
+    bot = make_bot(strategy="idle" if paused_by == "anna" else "broken")
+    trade(bot, Side.BUY, "0.5")
+    purchase = trade(bot, Side.BUY, "0.4", limit="90").order
+    sale = trade(bot, Side.SELL, "0.2", limit="110").order
+    if paused_by == "anna":
+        manager.pause(bot.pk, actor="anna")
+    else:
+        Worker().tick(bot)
+    assert Bot.objects.get().status == "paused"
+    assert [Order.objects.get(pk=order.pk).status for order in (purchase, sale)] == ["canceled", "accepted"]
+    assert OrderEvent.objects.get(event="canceled").actor == paused_by
+    check_everything()
+
+
 def test_stop_cancels_what_rests_and_keeps_the_position(floor: Floor) -> None:
     bot = make_bot()
     trade(bot, Side.BUY, "0.5")
