@@ -2,10 +2,12 @@
 
 import ast
 import re
+import shutil
 import stat
 import subprocess
 import sys
 import tomllib
+import venv
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -99,3 +101,15 @@ def test_ci_script_can_be_run() -> None:
     script = PROJECT / ".ci" / "run"
     assert script.read_text().startswith("#!/usr/bin/env bash\n")
     assert script.stat().st_mode & stat.S_IXUSR
+
+
+def test_install_that_was_cut_off_goes_on_the_next_time(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    # Nothing to fetch: what matters is the venv, which has its python before it has pip.
+    (tmp_path / "requirements-bootstrap.txt").touch()
+    venv.create(tmp_path / ".venv", with_pip=False)
+    command = ["make", ".venv/.uv", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".venv/.uv").exists()
+    assert (tmp_path / ".venv/bin/pip").exists()
