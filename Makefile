@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 PYTEST_WORKERS ?= 2
+POSTGRES_MARKS ?= not browser
 # Which suites "make check" runs. CI leaves out sqlite when "make test" has just run it on the same tree.
 SUITES ?= sqlite browser postgres
 
@@ -24,8 +25,9 @@ run: $(VENV)/.runtime .env ## Start the console and its workers, and print the a
 	@$(BIN)/python manage.py prepare && exec $(BIN)/python -m tradingops.processes
 
 test: $(VENV)/.dev ## Run the tests on SQLite and on the PostgreSQL of the test requirements
-	@$(MAKE) --no-print-directory test-sqlite test-postgres TEST_POSTGRES_URL=
-	@echo "Not run here: browser tests (they need Chromium; make check runs them) and any other server's PostgreSQL."
+	@$(MAKE) --no-print-directory test-sqlite test-postgres TEST_POSTGRES_URL= POSTGRES_MARKS="not browser and not workers"
+	@echo "Not run here: browser tests (they need Chromium), and real worker processes on PostgreSQL (they run on SQLite here)."
+	@echo "make check runs all of them."
 
 check: $(VENV)/.dev ## Run everything that CI runs: format, lint, types, imports, and all tests
 	@$(MAKE) --no-print-directory static $(addprefix test-,$(SUITES))
@@ -64,7 +66,7 @@ test-sqlite: $(VENV)/.dev
 test-postgres: $(VENV)/.dev
 	@echo "== database tests on PostgreSQL"
 	@TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
-	  $(PYTEST) -n $(PYTEST_WORKERS) -m "not browser" --database-only
+	  $(PYTEST) -n $(PYTEST_WORKERS) -m "$(POSTGRES_MARKS)" --database-only
 
 test-browser: $(VENV)/.dev
 	@echo "== browser tests"

@@ -39,6 +39,14 @@ def release(writers: list[subprocess.Popen[str]]) -> None:
         writer.stdin.flush()
 
 
+def end(writers: list[subprocess.Popen[str]]) -> None:
+    """Kill whoever still writes, and close the pipes."""
+    for writer in writers:
+        writer.kill()
+        with writer:
+            writer.wait()
+
+
 def test_four_processes_write_chains_without_fork_or_gap(committed_db: CommittedDatabase) -> None:
     connection.close()
     writers = [start_writer(committed_db, number) for number in range(WRITERS)]
@@ -46,9 +54,7 @@ def test_four_processes_write_chains_without_fork_or_gap(committed_db: Committed
         release(writers)
         answers = [int(writer.communicate(timeout=60)[0]) for writer in writers]
     finally:
-        for writer in writers:
-            writer.kill()
-            writer.wait()
+        end(writers)
     units = sum(answers)
     assert units == WRITERS * UNITS * 2 // 3
     assert dict(ChainHead.objects.values_list("chain", "seq")) == {
@@ -96,6 +102,5 @@ def test_verification_while_others_write_finds_the_chain_intact(committed_db: Co
             seen.append(reports[2].rows_checked)
         assert seen == sorted(seen)
     finally:
-        writer.kill()
-        writer.wait()
+        end([writer])
     assert verify_chains()[2].rows_checked == UNITS * 2 // 3 * ROWS
