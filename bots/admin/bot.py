@@ -150,4 +150,7 @@ class BotAdmin(ConsoleModelAdmin):
         if bot.overview.is_unmanaged:
             lines.append(("tc-warn", "Nobody manages its position"))
         lines += [("tc-subtle", text) for text in bot.overview.blocked_by]
-        return format_html_join("", '<div class="{} tc-clip">{}</div>', lines) or "–"
+        if not lines:
+            return "–"
+        # One block: on a phone the cell lays what it holds side by side.
+        return format_html("<div>{}</div>", format_html_join("", '<div class="{} tc-clip">{}</div>', lines))

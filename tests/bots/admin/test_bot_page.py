@@ -56,8 +56,17 @@ def test_why_it_does_not_trade_is_told(desk: Desk) -> None:
     assert "The quote is too old." in shown
 
 
+def test_bot_that_nobody_ticks_is_not_said_to_be_free(desk: Desk) -> None:
+    bot = make_bot()
+    BotTick.objects.filter(bot=bot).update(ticked_at=timezone.now() - timedelta(minutes=5), note="watching")
+    shown = desk.get(page(bot))
+    assert "Nothing holds it back" not in shown
+    assert "No worker is ticking it, so it does nothing. At its last tick (5 min ago) it said: watching." in shown
+
+
 def test_halt_is_told_before_the_bot_has_met_it(desk: Desk) -> None:
     bot = make_bot()
+    BotTick.objects.filter(bot=bot).update(ticked_at=timezone.now())
     assert "Nothing holds it back" in desk.get(page(bot))
     kill_switch.engage(Level.HALTED, "a drill", actor="test", scope=f"bot:{bot.pk}")
     shown = desk.get(page(bot))
