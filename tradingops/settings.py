@@ -134,6 +134,7 @@ AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 
 # Browsers. Cookies are for https alone once an https origin is trusted; on a laptop's loopback address there is no https.
+LOGIN_REDIRECT_URL = "admin:index"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENVIRONMENT.is_served_over_https
 SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60 if ENVIRONMENT.is_served_over_https else 0
