@@ -1,6 +1,7 @@
 """The console's own addresses under the admin: the moving parts of its pages, which only read, and the replay's speed."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -8,7 +9,8 @@ from django.shortcuts import render
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from audit.admin_base import ok_or_login
+from audit.admin_base import SAFE_METHODS, ok_or_login, record_change
+from audit.log import joined_unit
 from bots.admin import equity
 from bots.admin.replay import speed_page
 from tradingops.dashboard import CHART_HOURS, live_context
@@ -43,6 +45,19 @@ def equity_data(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"points": equity.chart_data(points)})
 
 
+def own_password(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    """Show the form, or set one's own password in one audit unit, as it is when someone else sets it."""
+    show = type(admin.site).password_change
+    if request.method in SAFE_METHODS:
+        return show(admin.site, request, extra_context)
+    with joined_unit():
+        before = getattr(request.user, "password", "")
+        response = show(admin.site, request, extra_context)
+        if getattr(request.user, "password", "") != before:
+            record_change(request, "user_password_set", f"user:{request.user.pk} {request.user}", "", "a new password")
+        return response
+
+
 def extra_urls() -> list[URLPattern]:
     """Return the addresses. The parts see to their own sign-in, since a redirect would land in the middle of a page."""
     return [
@@ -54,5 +69,6 @@ def extra_urls() -> list[URLPattern]:
 
 
 def install() -> None:
-    """Add the addresses to the admin site; the theme's site asks for them under this name."""
+    """Add the addresses to the admin site; the theme's site asks for them under these names."""
     admin.site.extra_urls = extra_urls  # type: ignore[attr-defined]
+    admin.site.password_change = own_password  # type: ignore[assignment]

@@ -97,6 +97,14 @@ def test_own_password_can_be_changed(desk: Desk) -> None:
     assert desk.post("/admin/password_change/", form).status_code == 302
     desk.user.refresh_from_db()
     assert desk.user.check_password(new)
+    assert events() == [("operator", "user_password_set", "", "a new password")]
+    assert desk.get("/admin/")
+
+
+def test_own_password_that_is_refused_is_not_audited(desk: Desk) -> None:
+    form = {"old_password": "wrong", "new_password1": PASSWORD, "new_password2": PASSWORD}
+    assert desk.post("/admin/password_change/", form).status_code == 200
+    assert events() == []
 
 
 def test_group_rights_are_audited(desk: Desk) -> None:
