@@ -1,5 +1,6 @@
 """Filters of the history pages. Each gives a condition that an index answers; none asks the table for its distinct values."""
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 from audit import bot_names
 
+NUMBER = re.compile(r"[0-9]{1,18}")
 DAYS = {
     "today": (0, "Today (UTC)"),
     "yesterday": (1, "Yesterday and today"),
@@ -46,8 +48,9 @@ class BotFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Return the rows of one bot."""
-        value = self.value()
-        return queryset.filter(bot_id=int(value)) if value is not None and value.isdecimal() else queryset
+        value = self.value() or ""
+        # SQLite raises for a number with more digits than any id has.
+        return queryset.filter(bot_id=int(value)) if NUMBER.fullmatch(value) else queryset
 
 
 class SymbolFilter(admin.SimpleListFilter):

@@ -168,3 +168,21 @@ def test_workers_and_commands_do_without_the_admin(committed_db: CommittedDataba
     code = "import sys; print([m for m in sys.modules if m.startswith(('unfold.admin', 'bots.admin', 'tradingops.admin'))])"
     done = run_manage(committed_db, "shell", "--no-imports", "-c", code)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"]
+)
+def test_sign_in_goes_nowhere_else(client: Client, operator: User, elsewhere: str) -> None:
+    form = {"username": "operator", "password": PASSWORD, "next": elsewhere}
+    response = client.post(reverse("admin:login"), form)
+    assert (response.status_code, response.headers["Location"]) == (302, "/admin/")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("page", ["bots/order", "bots/position", "bots/deal", "audit/orderevent"])
+@pytest.mark.parametrize("value", ["9" * 30, "-1", "nobody", "\x00", "٣"])
+def test_filter_that_means_no_bot_is_no_fault(client: Client, operator: User, page: str, value: str) -> None:
+    client.force_login(operator)
+    assert client.get(f"/admin/{page}/", {"bot": value}).status_code == 200
