@@ -67,6 +67,11 @@ class Order(models.Model):
             models.Index(fields=["is_live", "-id"], name="order_live_id"),
             models.Index(fields=["status", "-id"], name="order_status_id"),
             models.Index(fields=["bot", "created_at"], name="order_bot_created"),
+            models.Index(
+                fields=["bot", "cancel_requested_at"],
+                name="order_bot_cancel",
+                condition=Q(cancel_requested_at__isnull=False),
+            ),
             models.Index(fields=["bot"], name="order_open", condition=Q(status__in=sorted(OPEN_STATES))),
         ]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit.log import unit
@@ -21,7 +22,7 @@ from bots.markets import market_for
 from bots.models import Bot, Order
 from safety.intents import Exposure, Side
 from tests.bots.builders import Floor, Worker, buy, intent_for, make_bot, position_of, sell, trade
-from tests.conftest import CommittedDatabase
+from tests.conftest import CommittedDatabase, on_sqlite
 from tests.faults.oracle import check_everything
 
 
@@ -231,3 +232,22 @@ def _snapshot_without_patience(now: datetime) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '500ms'")
     return take_snapshots(now)
+
+
+@pytest.mark.django_db
+def test_books_are_read_by_index_however_long_the_history() -> None:
+    bot = make_bot(running=False)
+    with CaptureQueriesContext(connection) as captured:
+        load_books([bot.pk], timezone.now())
+    (query,) = [one["sql"] for one in captured.captured_queries if 'FROM "orders"' in one["sql"]]
+    with connection.cursor() as cursor:
+        if on_sqlite():
+            cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+        else:
+            # An empty table is best read whole; forbidden to, the planner shows whether it could do without.
+            cursor.execute("SET LOCAL enable_seqscan = off")
+            cursor.execute(f"EXPLAIN {query}")
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    assert "order_bot_cancel" in plan
+    assert "Seq Scan" not in plan
+    assert "SCAN orders" not in plan
