@@ -149,7 +149,7 @@ def test_clock_set_back_stops_no_bot_that_is_planned_already() -> None:
     schedule = schedule_of(bot)
     assert schedule.pop_due(NOON, 10) != []
     back = NOON - timedelta(minutes=10)
-    ticks = []
+    ticks: list[DueTick] = []
     for second in range(60):
         now = back + seconds(second)
         schedule.replace([replace(bot, last_due_at=ticks[-1].due_at if ticks else NOON)], now)
