@@ -15,6 +15,9 @@ ifdef PIP_INDEX_URL
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
+# Our own modules, too, are to be compiled once and not at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench rehearse lock format static test-sqlite test-postgres test-browser
 
@@ -102,4 +105,5 @@ $(VENV)/.dev: requirements-dev.txt requirements.txt $(VENV)/.uv
 	@$(SYNC) requirements-dev.txt
 	@touch $(VENV)/.runtime $@
 
-SYNC = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes
+# Compiled once here, or every start compiles a thousand modules anew where bytecode can't be or isn't written.
+SYNC = VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode
