@@ -185,8 +185,13 @@ def cancel_order(order_id: int, *, actor: str, reason: str = "cancelled by hand"
 
 def pause_after_error(bot: Bot, error: BaseException, *, actor: str, now: datetime) -> None:
     """Pause a bot whose tick failed, as ``pause`` does, and keep the error for its page. The caller has locked the bot."""
-    bot.last_error = bounded(f"{type(error).__name__}: {error}", ERROR_TEXT_MAX)
-    bot.last_error_at = now
+    text = bounded(f"{type(error).__name__}: {error}", ERROR_TEXT_MAX)
+    is_news = bot.status == BotStatus.RUNNING or bot.last_error != text
+    bot.last_error, bot.last_error_at = text, now
+    if not is_news:
+        # A paused bot ticks for its exits; failing in the same way again is no new revision.
+        bot.save(update_fields=["last_error_at"])
+        return
     if bot.status == BotStatus.RUNNING:
         _cancel_entries(bot, actor)
         _set_status(bot, BotStatus.PAUSED, "its tick failed; see the last error, then start it again", actor)

@@ -32,6 +32,8 @@ from safety.intents import OrderIntent
 from safety.kill_switch import StateBook
 
 log = logging.getLogger(__name__)
+LOGGED_MAX = 10_000
+_logged: dict[int, str] = {}
 NOTE_TEXT_MAX = 300
 BLOCK_TEXT_MAX = 500
 
@@ -94,8 +96,20 @@ def _blamed(outcome: Outcome) -> Iterator[None]:
         raise
     except Exception as error:
         # Whatever a strategy does wrong stops its own bot and no other.
-        log.exception("bot %s: its tick failed", outcome.due.bot_id)
+        if _is_news(outcome.due.bot_id, error):
+            log.exception("bot %s: its tick failed", outcome.due.bot_id)
         outcome.error = error
+
+
+def _is_news(bot_id: int, error: Exception) -> bool:
+    """Return whether this bot's last fault was another one: the same need not fill the log at every tick."""
+    text = repr(error)
+    if _logged.get(bot_id) == text:
+        return False
+    if len(_logged) >= LOGGED_MAX:
+        _logged.clear()
+    _logged[bot_id] = text
+    return True
 
 
 def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook) -> None:

@@ -12,7 +12,7 @@ from bots.workers.heartbeats import forget_old
 KEEP_FAILURES = timedelta(days=14)
 
 
-@chore(every_s=60)
+@chore(every_s=300)
 def anchor_chains(now: datetime) -> None:
     """Note outside the database where each audit chain stands."""
     write_anchors(now=now)

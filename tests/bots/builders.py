@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from audit.log import unit
 from audit.models import OperatorEvent, OrderEvent
-from bots import batch, executor, manager, proposals
+from bots import batch, executor, manager, proposals, tick
 from bots.market_data import feeds
 from bots.market_data.base import CandleSeries, MarketDataError, Traded
 from bots.markets import market_for
@@ -138,6 +138,7 @@ def forget_process_memory() -> None:
     """Forget what a worker process keeps in mind between ticks, as a new process would."""
     batch._hold_offs.clear()
     proposals._params.clear()
+    tick._logged.clear()
 
 
 class Worker:

@@ -264,6 +264,30 @@ def test_denied_leg_is_held_off_for_a_while(floor: Floor, worker: Worker) -> Non
     assert Order.objects.filter(leg="so1", status="filled").exists()
 
 
+def test_bot_that_fails_at_every_tick_says_so_once(
+    floor: Floor, worker: Worker, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(view: StrategyView) -> Proposals:
+        raise ValueError("always the same")
+
+    strategy = floor.strategy("broken", fail)
+    bot = make_bot(strategy="broken")
+    now = timezone.now()
+    worker.tick(bot, now=now)
+    first = Bot.objects.get()
+    for seconds in (1, 2, 3):
+        worker.tick(bot, now=now + timedelta(seconds=seconds))
+    bot.refresh_from_db()
+    assert (bot.revision, bot.last_error) == (first.revision, "ValueError: always the same")
+    assert bot.last_error_at == now + timedelta(seconds=3)
+    assert [record.levelname for record in caplog.records if "its tick failed" in record.message] == ["ERROR"]
+    # Another fault is news.
+    strategy.script = lambda view: [][1]
+    worker.tick(bot, now=now + timedelta(seconds=4))
+    bot.refresh_from_db()
+    assert (bot.revision, bot.last_error) == (first.revision + 1, "IndexError: list index out of range")
+
+
 def test_leg_is_not_held_off_until_the_clock_catches_up_with_where_it_was(floor: Floor, worker: Worker) -> None:
     floor.strategy("stubborn", lambda view: [sell("1")])
     bot = make_bot(strategy="stubborn")
