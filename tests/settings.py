@@ -100,8 +100,6 @@ from tradingops.settings import DATABASES, LOGGING  # noqa: E402
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # The name carries the run, so that two runs on one server don't meet; pytest-django adds the xdist worker.
-    # A worker's task ends connections that are older; a test's own must outlive the whole run.
-    DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["TEST"] = {"NAME": f"test_{RUN_DIR.name.replace('-', '_').lower()}"}
 
 # Tests may import a module of the admin without any URL.
