@@ -6,7 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 PYTEST_WORKERS ?= 2
+SQLITE_MARKS ?= not browser
 POSTGRES_MARKS ?= not browser
+# The rooms whose tests "make test" repeats on PostgreSQL. Those of the pages are repeated by "make check".
+ROOMS ?= tests
+CORE_ROOMS := tests/audit tests/bots tests/faults tests/safety tests/workers
 # Which suites "make check" runs. CI leaves out sqlite when "make test" has just run it on the same tree.
 SUITES ?= sqlite browser postgres
 
@@ -19,7 +23,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench rehearse lock format static test-sqlite test-postgres test-browser
+.PHONY: help run test check bench rehearse lock format static test-sqlite test-slow test-postgres test-browser
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -28,9 +32,13 @@ run: $(VENV)/.runtime .env ## Start the console and its workers, and print the a
 	@$(BIN)/python manage.py prepare && exec $(BIN)/python -m tradingops.processes
 
 test: $(VENV)/.dev ## Run the tests on SQLite and on the PostgreSQL of the test requirements
-	@$(MAKE) --no-print-directory test-sqlite test-postgres TEST_POSTGRES_URL= POSTGRES_MARKS="not browser and not workers"
-	@echo "Not run here: browser tests (they need Chromium), and real worker processes on PostgreSQL (they run on SQLite here)."
-	@echo "make check runs all of them."
+	@$(QUICKLY) test-sqlite SQLITE_MARKS="not browser and not slow"
+	@$(QUICKLY) test-postgres TEST_POSTGRES_URL= ROOMS="$(CORE_ROOMS)" POSTGRES_MARKS="not workers and not slow"
+	@echo "Not run here: browser tests (they need Chromium), the slow proofs with many real processes, and on PostgreSQL real workers"
+	@echo "and the pages. make check runs all of them."
+
+# What is not slow waits more than it works, so one more worker than two cores have pays.
+QUICKLY = $(MAKE) --no-print-directory PYTEST_WORKERS=3
 
 check: $(VENV)/.dev ## Run everything that CI runs: format, lint, types, imports, and all tests
 	@$(MAKE) --no-print-directory static $(addprefix test-,$(SUITES))
@@ -63,13 +71,17 @@ static: $(VENV)/.dev
 
 test-sqlite: $(VENV)/.dev
 	@echo "== tests on SQLite"
-	@TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) -m "not browser"
+	@TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) -m "$(SQLITE_MARKS)"
+
+# What "make test" leaves out on SQLite, for CI, which has just run it on the same tree.
+test-slow:
+	@$(MAKE) --no-print-directory test-sqlite SQLITE_MARKS="slow and not browser"
 
 # Only what touches the database: the rest does not depend on it. TEST_POSTGRES_URL names a server; else one is brought along.
 test-postgres: $(VENV)/.dev
 	@echo "== database tests on PostgreSQL"
 	@TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
-	  $(PYTEST) -n $(PYTEST_WORKERS) -m "$(POSTGRES_MARKS)" --database-only
+	  $(PYTEST) -n $(PYTEST_WORKERS) -m "$(POSTGRES_MARKS)" --database-only $(ROOMS)
 
 test-browser: $(VENV)/.dev
 	@echo "== browser tests"

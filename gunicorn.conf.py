@@ -36,10 +36,13 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Give each worker connections of its own: one opened while loading must not be shared after the fork."""
+    """Give each worker connections of its own, which no fork may share, and let it tell that it lives."""
     from django.db import connections
 
+    from tradingops import web_heartbeat
+
     connections.close_all()
+    web_heartbeat.start()
 
 
 def worker_exit(server: Any, worker: Any) -> None:

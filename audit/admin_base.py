@@ -14,6 +14,7 @@ from django.views.decorators.csrf import csrf_protect
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from audit.admin_input import CheckedInputAdmin
 from audit.fields import ExactDecimalField
 from audit.log import OperatorEventRecord, joined_unit, record
 
@@ -27,6 +28,9 @@ class UnitChangeformAdmin(admin.ModelAdmin[Any]):
     An audit row refuses to be written in a plain atomic block: it could be rolled back and tell of what never happened.
     """
 
+    #: False where what a save does commits by itself, as the kill switch has to: no page of it may hold it back.
+    saves_in_unit = True
+
     @method_decorator(csrf_protect)
     def changeform_view(
         self,
@@ -36,13 +40,13 @@ class UnitChangeformAdmin(admin.ModelAdmin[Any]):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         """Show the form, or save it in one unit: the change and its audit rows commit together."""
-        if request.method in SAFE_METHODS:
+        if request.method in SAFE_METHODS or not self.saves_in_unit:
             return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
         with joined_unit():
             return self._changeform_view(request, object_id, form_url, extra_context)  # type: ignore[attr-defined]
 
 
-class ConsoleModelAdmin(UnfoldModelAdmin, UnitChangeformAdmin):  # type: ignore[misc]
+class ConsoleModelAdmin(UnfoldModelAdmin, CheckedInputAdmin, UnitChangeformAdmin):  # type: ignore[misc]
     """The base of every page of ours. Django's own log is left out: the operator events are the log."""
 
     formfield_overrides = {ExactDecimalField: {"widget": UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"})}}

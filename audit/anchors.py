@@ -19,6 +19,8 @@ from audit.models import Anchor, ChainHead
 from audit.records import database_time, utc_text
 
 LINE_BYTES_MAX = 1_000
+#: How much of the end of the file is read for the newest anchors.
+TAIL_BYTES = 16_384
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -118,6 +120,32 @@ def read_anchors(path: Path) -> Iterator[KnownAnchor]:
                 yield _parse(line, f"{path} line {number}")
             except (ValueError, TypeError, KeyError) as error:
                 raise AnchorFileError(f"{path} line {number}: not an anchor: {error}") from error
+
+
+def newest_anchors() -> list[KnownAnchor]:
+    """Return the last anchors of the file and of the table, cheaply: whoever restored an old backup has them ahead of its chains.
+
+    Raises AnchorFileError when the file's last lines are not anchors, OSError when it can't be read.
+    """
+    found = []
+    for chain in Chain:
+        row = Anchor.objects.filter(chain=chain.value).order_by("-seq").first()
+        if row is not None:
+            found.append(KnownAnchor(chain, row.seq, row.hash, utc_text(row.ts), f"anchors id {row.pk}"))
+    path = anchors_file()
+    if not path.exists():
+        return found
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - TAIL_BYTES))
+        lines = file.read(TAIL_BYTES).splitlines()
+    whole = lines[1:] if size > TAIL_BYTES else lines
+    for line in whole:
+        try:
+            found.append(_parse(line, f"the end of {path}"))
+        except (ValueError, TypeError, KeyError) as error:
+            raise AnchorFileError(f"the end of {path}: not an anchor: {error}") from error
+    return found
 
 
 def _parse(line: bytes, source: str) -> KnownAnchor:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.db import connection
 
-from audit.anchors import KnownAnchor, anchors_file, read_anchors, stored_anchors
+from audit.anchors import KnownAnchor, anchors_file, newest_anchors, read_anchors, stored_anchors
 from audit.chain import FORMS, BadRow, Chain, Walker
 from audit.reading import read_rows, where
 
@@ -65,6 +65,33 @@ def verify_chains(
     ]
 
 
+def verify_part(chain: Chain, from_seq: int, rows_max: int) -> tuple[int, BadRow | None]:
+    """Check at most ``rows_max`` rows of a chain from ``from_seq`` on, and what is before its beginning and after its head.
+
+    Return the seq to go on from, 1 once the end was reached, and the first bad row. From its first row on, the chain is checked
+    against every anchor too, else against the newest ones. Raises as ``verify_chains`` does.
+    """
+    starts_anew = from_seq <= 1
+    # Before the head: an anchor that is written meanwhile must not seem to be ahead of it.
+    known = _all_anchors(None) if starts_anew else newest_anchors()
+    anchors = [anchor for anchor in known if anchor.chain is chain]
+    head = _head(chain)
+    if head is None:
+        return 1, BadRow(HEADS, None, chain, 0, "the chain has no head row")
+    start = from_seq if from_seq <= head.seq else 1
+    last = min(max(start, 1) + rows_max - 1, head.seq)
+    _, walked = _walk(chain, head, start, None, last)
+    findings = [walked, *_outside(chain, head), _strays(chain), _check_anchors(chain, head, anchors)]
+    first = min((bad for bad in findings if bad is not None), key=lambda bad: bad.seq, default=None)
+    return (1 if last >= head.seq else last + 1), first
+
+
+def head_seq(chain: Chain) -> int:
+    """Return the seq of a chain's last row, 0 where there is none."""
+    head = _head(chain)
+    return 0 if head is None else head.seq
+
+
 def _all_anchors(path: Path | None) -> list[KnownAnchor]:
     if path is None and anchors_file().exists():
         path = anchors_file()
@@ -100,8 +127,11 @@ def _verify(
     return ChainReport(chain, rows_checked, head.seq, len(anchors), first)
 
 
-def _walk(chain: Chain, head: _Head, from_seq: int, progress: Progress | None) -> tuple[int, BadRow | None]:
-    """Check the rows up to the head; return how many were good, and the first bad one."""
+def _walk(
+    chain: Chain, head: _Head, from_seq: int, progress: Progress | None, last: int | None = None
+) -> tuple[int, BadRow | None]:
+    """Check the rows up to the head, or to row ``last``; return how many were good, and the first bad one."""
+    last = head.seq if last is None else last
     start = min(max(from_seq, 1), head.seq + 1)
     walker = Walker(chain)
     if start > 1:
@@ -110,7 +140,7 @@ def _walk(chain: Chain, head: _Head, from_seq: int, progress: Progress | None) -
             return 0, BadRow(FORMS[chain].table, None, chain, start - 1, "the row is missing")
         walker = Walker(chain, start - 1, trusted[1])
     bad: BadRow | None = None
-    for end, rows in read_rows(connection, chain, start, head.seq):
+    for end, rows in read_rows(connection, chain, start, last):
         bad = walker.check(rows)
         if bad is None and walker.seq != end:
             bad = walker.missing(f"the row is missing; the chain's head is at seq {head.seq}")
@@ -118,7 +148,7 @@ def _walk(chain: Chain, head: _Head, from_seq: int, progress: Progress | None) -
             break
         if progress is not None:
             progress(chain, walker.seq, head.seq)
-    if bad is None and walker.hash != head.hash:
+    if bad is None and last == head.seq and walker.hash != head.hash:
         bad = BadRow(HEADS, None, chain, head.seq, "the head's hash is not the hash of the last row")
     return walker.seq - start + 1, bad
 

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import chain, pipeline, replay, ticks
+from bench import chain, halt, pipeline, replay, ticks
 from bench.scratch import ROOT, scratch_postgres, scratch_sqlite
 from bench.table import BenchRow, markdown
 
@@ -28,9 +28,13 @@ def measure(*, quick: bool) -> list[BenchRow]:
         rows += replay.run(sqlite, quick=quick)
         _say("ticks on SQLite")
         rows += ticks.run(sqlite, quick=quick)
+        _say("kill switch on SQLite")
+        rows += halt.run(sqlite, quick=quick)
     with scratch_postgres() as postgres:
         _say("ticks on PostgreSQL")
         rows += ticks.run(postgres, quick=quick)
+        _say("kill switch on PostgreSQL")
+        rows += halt.run(postgres, quick=quick)
     with scratch_postgres() as postgres:
         _say("order pipeline")
         rows += pipeline.run(postgres, quick=quick)

@@ -8,3 +8,7 @@ class BotsConfig(AppConfig):
 
     name = "bots"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the bots to the kill switch's signals."""
+        from bots import receivers  # noqa: F401 - connects by being imported

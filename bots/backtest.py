@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import numpy as np
@@ -145,7 +145,7 @@ def as_plain(test: Backtest, report: Report) -> dict[str, Any]:
 def cents(amount: Decimal) -> str:
     """Return an amount as text, rounded half-even to the cent."""
     # Adding 0 turns a negative zero into a plain one.
-    return f"{amount.quantize(CENT) + 0:f}"
+    return f"{amount.quantize(CENT, rounding=ROUND_HALF_EVEN) + 0:f}"
 
 
 def _drawdown_max(result: SimulationResult) -> Decimal:

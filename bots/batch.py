@@ -1,10 +1,11 @@
-"""The books that ticks and actions work on: a bot with its position, deal and orders, read for many bots in four queries."""
+"""The books that ticks and actions work on: a bot with position, deal, orders and account, read for many bots in five queries."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar
 
 from django.db import connection
 from django.db.models import Model
@@ -28,14 +29,27 @@ EVERYTHING: tuple[Part, ...] = (("TRUE", []),)
 _hold_offs: dict[tuple[int, str], datetime] = {}
 
 
+class AccountFigures(NamedTuple):
+    """What a paper bot's own account was measured to be, in USD: see bots.models.Account."""
+
+    day: date | None
+    equity_usd: Decimal | None
+    day_start_equity_usd: Decimal | None
+    peak_equity_usd: Decimal | None
+
+
 @dataclass(slots=True)
 class BotBooks:
-    """One bot and the book that it trades in. ``orders`` are those that are open or recent, oldest first."""
+    """One bot and the book that it trades in. ``orders`` are those that are open or recent, oldest first.
+
+    ``account`` is the one that a built-in paper bot is by itself; None when it was never measured.
+    """
 
     bot: Bot
     position: Position
     deal: Deal | None = None
     orders: list[Order] = field(default_factory=list)
+    account: "AccountFigures | None" = None
 
     @property
     def open_orders(self) -> list[Order]:
@@ -56,26 +70,51 @@ class BotBooks:
         _hold_offs[(self.bot.pk, proposal.leg)] = now + wait
 
 
-def load_books(bot_ids: Collection[int], since: datetime, *, lock: bool = False) -> dict[int, BotBooks]:
+def load_books(
+    bot_ids: Collection[int], since: datetime, *, lock: bool = False, is_live: bool | None = None
+) -> dict[int, BotBooks]:
     """Return the books of these bots by bot id, with their open orders and all orders since ``since``.
 
-    With ``lock`` the bots' rows are locked in the order of their ids: whoever writes to a book holds its bot's lock.
+    Each is the book that its bot trades in now, or the one that ``is_live`` names. With ``lock`` the bots' rows are locked in the
+    order of their ids: whoever writes to a book holds its bot's lock.
     """
     bots = {bot.pk: bot for bot in _read(Bot, "id", bot_ids, lock=lock)}
     positions = {(one.bot_id, one.is_live): one for one in _read(Position, "bot_id", bots)}
     deals = {(one.bot_id, one.is_live): one for one in _read(Deal, "bot_id", bots, [("closed_at IS NULL", [])])}
     orders: dict[tuple[int, bool], list[Order]] = defaultdict(list)
-    for order in _open_or_since(bots, since):
+    for order in load_orders(bots, since):
         orders[order.bot_id or 0, order.is_live].append(order)
+    accounts = _own_accounts(bots)
     books = {}
     for pk, bot in bots.items():
-        key = (pk, bot.is_live)
-        position = positions.get(key) or Position(bot=bot, is_live=bot.is_live)
-        books[pk] = BotBooks(bot, position, deals.get(key), orders.get(key, []))
+        key = (pk, bot.is_live if is_live is None else is_live)
+        position = positions.get(key) or Position(bot=bot, is_live=key[1])
+        books[pk] = BotBooks(bot, position, deals.get(key), orders.get(key, []), accounts.get(pk))
     return books
 
 
-def _open_or_since(bot_ids: Collection[int], since: datetime) -> Iterable[Order]:
+def _own_accounts(bot_ids: Collection[int]) -> dict[int, AccountFigures]:
+    """Return what these bots' own accounts were measured to be, by bot id. Four columns and no model: every order reads it."""
+    if not bot_ids:
+        return {}
+    places = ", ".join(["%s"] * len(bot_ids))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bot_id, day, equity_usd, day_start_equity_usd, peak_equity_usd FROM accounts"
+            f" WHERE bot_id IN ({places})",
+            [*bot_ids],
+        )
+        rows = cursor.fetchall()
+    return {
+        bot_id: AccountFigures(
+            None if day is None else date.fromisoformat(str(day)),
+            *(None if one is None else Decimal(str(one)) for one in money),
+        )
+        for bot_id, day, *money in rows
+    }
+
+
+def load_orders(bot_ids: Collection[int], since: datetime) -> Iterable[Order]:
     """Return these bots' orders that are open, or were made or cancelled since, by id. An index answers each part."""
     states = ", ".join(f"'{state}'" for state in sorted(OPEN_STATES))
     moment = connection.ops.adapt_datetimefield_value(since)
@@ -88,7 +127,12 @@ def _open_or_since(bot_ids: Collection[int], since: datetime) -> Iterable[Order]
 
 
 def _read(
-    model: type[Row], column: str, ids: Collection[int], parts: Sequence[Part] = EVERYTHING, *, lock: bool = False
+    model: type[Row],
+    column: str,
+    ids: Collection[int],
+    parts: Sequence[Part] = EVERYTHING,
+    *,
+    lock: bool = False,
 ) -> Iterable[Row]:
     """Return the rows of these ids that meet the condition of one of the parts, by id. Only a single part can be locked.
 

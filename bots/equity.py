@@ -54,7 +54,7 @@ def take_snapshots(now: datetime) -> int:
             bid = moment.market(position.bot.venue, position.bot.symbol).view.quote.bid
         except MarketDataError:
             continue
-        figures = worth(position, position.bot.paper_equity_usd, bid)
+        figures = worth(position, _starting_cash(position), bid)
         snapshots.append(_snapshot(position, figures, now))
         position.mark_price, position.marked_at = bid, now
         marked.append(position)
@@ -106,9 +106,18 @@ def _pnl_at(snapshot: EquitySnapshot | None) -> Decimal:
 
 
 def _books_in_use() -> Iterable[Position]:
-    """Return every book that ever traded, but those of archived bots."""
-    books = Position.objects.select_related("bot").exclude(bot__status=BotStatus.ARCHIVED)
+    """Return every book that ever traded, but those of archived bots; of these, what is left at a venue (dust).
+
+    The limits of all the account's bots count it at its mark, and deny entries while that is not known.
+    """
+    over = Q(bot__status=BotStatus.ARCHIVED) & (Q(is_live=False) | Q(quantity=Decimal(0)))
+    books = Position.objects.select_related("bot").exclude(over)
     return [position for position in books if position.cash_flow or position.quantity]
+
+
+def _starting_cash(position: Position) -> Decimal:
+    """Return what a book began with: the paper account's cash, or the capital that a live bot was given of its account."""
+    return position.bot.capital_usd if position.is_live else position.bot.paper_equity_usd
 
 
 def _snapshot(position: Position, figures: Worth, now: datetime) -> EquitySnapshot:

@@ -6,12 +6,15 @@ Books are keyed by (bot, is_live); paper and live never meet here. The arithmeti
 from collections.abc import Sequence
 from decimal import Decimal, localcontext
 
+from audit.decimals import decimal_text
 from bots.batch import BotBooks
 from bots.books import EXACT, Book, apply_fill
 from bots.brokers.base import Execution
 from bots.models import Deal, Fill, Order, Position
 from safety.intents import InstrumentRules, Side
 
+#: Of so many orders that filled the values are kept, for the control that looks for outliers.
+NOTIONALS_KEPT = 30
 # All but the best price: ticks raise it at the same moment, without the bot's lock.
 DEAL_FIELDS = [field.name for field in Deal._meta.concrete_fields if field.name not in ("id", "peak_price")]
 
@@ -32,9 +35,28 @@ def record_executions(
     order.save()
     if fresh:
         Fill.objects.bulk_create([_fill(order, execution) for execution in fresh])
-        books.position.save()
+        _count_filled(order, books.position)
         _save_deal(deal, books, rules, fresh[-1])
+        books.position.save()
     return fresh
+
+
+def note_rejection(position: Position) -> None:
+    """Count an order that the venue rejected. The bot must be locked."""
+    position.reject_streak += 1
+    _save_reject_streak(position)
+
+
+def note_acceptance(position: Position) -> None:
+    """End the row of rejected orders: the venue took one. The bot must be locked."""
+    if position.reject_streak:
+        position.reject_streak = 0
+        _save_reject_streak(position)
+
+
+def _save_reject_streak(position: Position) -> None:
+    # A book's first order makes its row; of a row that is there, nothing else that may have changed meanwhile is touched.
+    position.save(update_fields=None if position.pk is None else ["reject_streak"])
 
 
 def book_of(position: Position) -> Book:
@@ -109,11 +131,32 @@ def _add_to_deal(deal: Deal, order: Order, execution: Execution, notional: Decim
         deal.sold_notional += notional
 
 
+def _count_filled(order: Order, position: Position) -> None:
+    """Count the order once its fills make up its whole quantity. One that ended before that is not counted."""
+    if order.filled_quantity < order.quantity:
+        return
+    position.filled_orders += 1
+    kept = [*position.recent_notionals, decimal_text(order.filled_notional)]
+    position.recent_notionals = kept[-NOTIONALS_KEPT:]
+
+
 def _save_deal(deal: Deal | None, books: BotBooks, rules: InstrumentRules, last: Execution) -> None:
-    """Save the deal, closed when nothing is left that could be sold: dust holds no deal open."""
+    """Save the deal, closed when nothing is left that could be sold: dust holds no deal open.
+
+    A deal counts as lost or not when it closes; what is sold of its dust later changes nothing of that.
+    """
     if deal is None:
         return
     if deal.sold_quantity and is_dust(books.position.quantity, last.price, rules):
+        if deal.closed_at is None:
+            _count_deal(deal, books.position)
         deal.closed_at = books.position.last_exit_at
         books.deal = None
     deal.save(update_fields=None if deal.pk is None else DEAL_FIELDS)
+
+
+def _count_deal(deal: Deal, position: Position) -> None:
+    if deal.pnl < 0:
+        position.losing_streak, position.last_loss_at = position.losing_streak + 1, position.last_exit_at
+    else:
+        position.losing_streak = 0

@@ -14,7 +14,7 @@ from audit.decimals import decimal_text
 from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, joined_unit, record
 from audit.records import bounded
-from bots import executor, ledger
+from bots import baselines, executor, ledger
 from bots.batch import BotBooks, locked_books
 from bots.exposure import Market
 from bots.market_data.base import MarketDataError
@@ -22,7 +22,7 @@ from bots.market_data.feeds import feed_for
 from bots.markets import market_for
 from bots.models import Bot, BotStatus, BotTick, Order, Position, Venue
 from bots.order_ids import random_order_id
-from bots.order_states import RESTING_STATES
+from bots.order_states import OPEN_STATES, RESTING_STATES
 from bots.strategies import registry
 from bots.strategies.schema import ParamSchema
 from safety.intents import OrderIntent, OrderType, Side
@@ -69,6 +69,7 @@ def create(new: NewBot, *, actor: str) -> Bot:
     with joined_unit():
         bot.save()
         BotTick.objects.create(bot=bot)
+        baselines.open_paper_account(bot, timezone.now())
         _audit(bot, "bot_created", "", describe(bot), actor)
     return bot
 
@@ -90,13 +91,17 @@ def update(bot: Bot, *, actor: str) -> Bot:
         for name, value in changes.items():
             _audit(stored, f"bot_{name}_changed", _shown(before[name]), _shown(value), actor)
         _save(stored)
+        if "paper_equity_usd" in changes:
+            baselines.move_paper_baselines(stored, stored.paper_equity_usd - before["paper_equity_usd"])
     return stored
 
 
 def start(bot_id: int, *, actor: str) -> Bot:
-    """Let a bot trade. Raises BotActionError for an archived one."""
+    """Let a bot trade; a paper bot's losses so far are forgotten. Raises BotActionError for an archived one."""
     with locked(bot_id) as bot:
         _refuse_archived(bot)
+        bot.attended_at = timezone.now()
+        baselines.start_afresh(bot, actor=actor, now=bot.attended_at)
         _set_status(bot, BotStatus.RUNNING, "", actor)
         bot.last_error = ""
         _save(bot)
@@ -129,12 +134,16 @@ def stop(bot_id: int, *, actor: str, reason: str = "") -> Bot:
 
 
 def archive(bot_id: int, *, actor: str) -> Bot:
-    """Retire a bot for good; its history stays. Raises BotActionError while it holds a position."""
+    """Retire a bot for good; its history stays. Raises BotActionError while it holds a position, or orders at a venue."""
     with locked(bot_id) as bot:
         _refuse_archived(bot)
         _cancel_resting(locked_books(bot, timezone.now()), actor, "the bot was archived")
+        if Order.objects.filter(bot=bot, status__in=OPEN_STATES).exists():
+            raise BotActionError(
+                "Orders of the bot have not ended at its venue yet. Stop it, which cancels them, and archive it in a moment."
+            )
         for position in Position.objects.filter(bot=bot):
-            if position.quantity and not _is_dust(bot, position):
+            if position.quantity and not is_dust(bot, position):
                 raise BotActionError(
                     f"The bot still holds {decimal_text(position.quantity)} {bot.symbol}. Close the position first."
                 )
@@ -148,8 +157,14 @@ def close_position(bot_id: int, *, actor: str) -> executor.Submission:
 
     The order passes the gate like any other, and may be denied. The bot is paused so that it does not buy again at once.
     A market sale of it all that still waits for volume is left to go on: a second one would be denied as its duplicate.
-    Raises BotActionError when there is nothing to sell or no market to sell in.
+    A live one asks its venue, and must not be called inside a transaction. Raises BotActionError when there is nothing to sell or
+    no market to sell in.
     """
+    if Bot.objects.filter(pk=bot_id, dry_run=False).exists():
+        # Here and not above, since it needs this module.
+        from bots.hand_orders import close_live_position
+
+        return close_live_position(bot_id, actor=actor)
     with locked(bot_id) as bot:
         market = _market(bot)
         books = locked_books(bot, market.view.now)
@@ -305,10 +320,12 @@ def _cancel_resting(
 
 def _holds_anything(bot: Bot) -> bool:
     holds = any(position.quantity for position in Position.objects.filter(bot=bot))
-    return holds or Order.objects.filter(bot=bot, status__in=RESTING_STATES).exists()
+    # Of unknown outcome counts too: what such an order bought would be booked in the new symbol.
+    return holds or Order.objects.filter(bot=bot, status__in=OPEN_STATES).exists()
 
 
-def _is_dust(bot: Bot, position: Position) -> bool:
+def is_dust(bot: Bot, position: Position) -> bool:
+    """Return whether what a book holds is too little for the venue to sell. What cannot be known is not called dust."""
     try:
         view = market_for(bot.venue, bot.symbol, timezone.now()).view
     except MarketDataError:

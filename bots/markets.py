@@ -1,12 +1,14 @@
 """One symbol's market at one moment, fetched once and shared by everyone who asks in that moment."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from bots.brokers.base import MarketView
 from bots.brokers.fees import fees_for
-from bots.exposure import Market
+from bots.exposure import NO_CANDLES, CandleBasis, Market
 from bots.market_data.base import CandleSeries, MarketDataError
+from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.feeds import feed_for
 
 CANDLES_STEP = 512
@@ -15,11 +17,40 @@ TRADED_LOOKBACK = timedelta(seconds=10)
 
 
 def market_for(venue: str, symbol: str, now: datetime, *, since: datetime | None = None) -> Market:
-    """Return the market of a symbol as of ``now``, with what was traded after ``since`` (or lately). Raises MarketDataError."""
+    """Return the market of a symbol as of ``now``, with what was traded after ``since`` (or lately), for an order of a person.
+
+    Such an order rests on no candles. Raises MarketDataError.
+    """
     feed = feed_for(venue)
     traded = feed.traded(symbol, now - TRADED_LOOKBACK if since is None else since, now)
     view = MarketView(now=now, quote=feed.quote(symbol, now), rules=feed.rules(symbol), traded=traded)
-    return Market(view=view, fees=fees_for(venue, symbol), quote_age_max_s=feed.quote_age_max_s(symbol))
+    return Market(
+        view=view,
+        fees=fees_for(venue, symbol),
+        quote_age_max_s=feed.quote_age_max_s(symbol),
+        status=feed.market_status(symbol, now),
+        candles=NO_CANDLES,
+    )
+
+
+def candle_basis(series: CandleSeries, now: datetime) -> CandleBasis | None:
+    """Return how old the last of these candles is at ``now``, or None when that is not known. Raises MarketDataError.
+
+    A candle's length is what it takes on the wall clock, which a replay plays faster than it was recorded.
+    """
+    if not len(series):
+        return None
+    feed = feed_for(series.venue)
+    own = feed.timeframes(series.symbol)[0]
+    bar_s = feed.bar_s(series.symbol) * TIMEFRAME_S[series.timeframe] / TIMEFRAME_S[own]
+    opened = datetime.fromtimestamp(int(series.opened_at[-1]), UTC)
+    since_opened = now - opened
+    age_s = Decimal(since_opened // timedelta(microseconds=1)).scaleb(-6) - bar_s
+    if age_s < -bar_s:
+        # It opens in the future: a wrong clock, with which nothing can be said of its age.
+        return None
+    # Replay rounds opening times down to the second, and a candle across a gap is shorter than its timeframe.
+    return CandleBasis(max(age_s, Decimal(0)), bar_s)
 
 
 class Moment:
@@ -29,13 +60,14 @@ class Moment:
         self.now = now
         self._markets: dict[tuple[str, str], Market | MarketDataError] = {}
         self._candles: dict[tuple[str, str, str, int], CandleSeries] = {}
+        self._on_candles: dict[tuple[str, str, str, int], Market] = {}
 
     def market(self, venue: str, symbol: str) -> Market:
-        """Return the market of a symbol. Raises MarketDataError."""
+        """Return the market of a symbol; how old the candles are is not known. Raises MarketDataError."""
         key = (venue, symbol)
         if key not in self._markets:
             try:
-                self._markets[key] = market_for(venue, symbol, self.now)
+                self._markets[key] = replace(market_for(venue, symbol, self.now), candles=None)
             except MarketDataError as error:
                 self._markets[key] = error
         found = self._markets[key]
@@ -48,6 +80,14 @@ class Moment:
         market = self.market(venue, symbol)
         traded = feed_for(venue).traded(symbol, since, self.now)
         return replace(market, view=replace(market.view, traded=traded))
+
+    def market_on_candles(self, venue: str, symbol: str, timeframe: str, count_max: int) -> Market:
+        """Return the market with the age of the candles that ``candles`` gives for the same question. Raises MarketDataError."""
+        key = (venue, symbol, timeframe, count_max)
+        if key not in self._on_candles:
+            basis = candle_basis(self.candles(venue, symbol, timeframe, count_max), self.now)
+            self._on_candles[key] = replace(self.market(venue, symbol), candles=basis)
+        return self._on_candles[key]
 
     def candles(self, venue: str, symbol: str, timeframe: str, count_max: int) -> CandleSeries:
         """Return at least the last ``count_max`` closed candles; ``auto`` is the feed's own timeframe. Raises MarketDataError.

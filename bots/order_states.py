@@ -26,6 +26,7 @@ class IllegalTransitionError(Exception):
 
 _S = OrderStatus
 VENUE_STATES = frozenset({_S.ACCEPTED, _S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELED, _S.EXPIRED, _S.REJECTED})
+#: The states that an execution leads to.
 LATE_FILLS = frozenset({_S.FILLED, _S.PARTIALLY_FILLED})
 TRANSITIONS: dict[OrderStatus, frozenset[OrderStatus]] = {
     _S.PENDING: frozenset({_S.DENIED, _S.SUBMITTING, _S.EXPIRED}),
@@ -46,8 +47,13 @@ OPEN_STATES = frozenset({_S.PENDING, _S.SUBMITTING, _S.ACCEPTED, _S.PARTIALLY_FI
 RESTING_STATES = frozenset({_S.ACCEPTED, _S.PARTIALLY_FILLED})
 
 
+def may_follow(current: str, target: OrderStatus) -> bool:
+    """Return whether an order that is ``current`` can become ``target``."""
+    return target in TRANSITIONS[OrderStatus(current)]
+
+
 def move(current: str, target: OrderStatus) -> OrderStatus:
     """Return ``target`` when it may follow ``current``. Raises IllegalTransitionError otherwise."""
-    if target not in TRANSITIONS[OrderStatus(current)]:
+    if not may_follow(current, target):
         raise IllegalTransitionError(f"an order that is {current} cannot become {target.value}")
     return target

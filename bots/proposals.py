@@ -1,16 +1,16 @@
 """From books and market to proposals: what the strategy sees, what it may do now, and why the rest has to wait."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from bots import ledger
 from bots.batch import BotBooks
+from bots.blocks import Block, gate_blocks, held_blocks, state_blocks
+from bots.bot_params import clean_params
 from bots.executor import is_stranded
-from bots.exposure import Market, held_reason
+from bots.exposure import Market
 from bots.markets import Moment
-from bots.models import Bot, Order
+from bots.models import Order
 from bots.order_states import RESTING_STATES
 from bots.strategies import registry
 from bots.strategies.base import (
@@ -23,21 +23,6 @@ from bots.strategies.base import (
 )
 from safety.controls.base import StateReading
 from safety.intents import Level, OrderType, Side
-
-PARAMS_CACHED_MAX = 10_000
-_params: dict[tuple[int, int], dict[str, Any]] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One thing that holds a bot back, as its page shows it."""
-
-    code: str
-    message: str
-
-    def as_dict(self) -> dict[str, str]:
-        """Return code and message as plain text."""
-        return {"code": self.code, "message": self.message}
 
 
 def propose(books: BotBooks, market: Market, moment: Moment) -> list[Proposal | CancelProposal]:
@@ -60,14 +45,12 @@ def propose(books: BotBooks, market: Market, moment: Moment) -> list[Proposal | 
     return strategy.propose(view)
 
 
-def clean_params(bot: Bot) -> dict[str, Any]:
-    """Return the bot's params as typed values, parsed once for each revision of the bot. Raises ParamError."""
-    key = (bot.pk, bot.revision)
-    if key not in _params:
-        if len(_params) >= PARAMS_CACHED_MAX:
-            _params.clear()
-        _params[key] = registry.get(bot.strategy).schema.clean(bot.params)
-    return _params[key]
+def order_market(books: BotBooks, moment: Moment) -> Market:
+    """Return the market as an order of this bot's tick meets it: with how old the candles are that it rests on."""
+    bot = books.bot
+    params = clean_params(bot)
+    bars = registry.get(bot.strategy).warmup_bars(params)
+    return moment.market_on_candles(bot.venue, bot.symbol, params["timeframe"], bars)
 
 
 def filtered(
@@ -77,25 +60,17 @@ def filtered(
 
     The gate would deny the rest anyway; not asking keeps the audit readable. Cancels always pass.
     """
-    blocks = []
-    why = "; ".join(state.reasons)
-    if state.level == Level.HALTED:
-        blocks.append(Block("KILL_SWITCH", f"Trading is halted: {why}."))
-    elif state.level == Level.REDUCING:
-        blocks.append(Block("KILL_SWITCH", f"Only orders that shrink a position are allowed: {why}."))
-    held = held_reason(books.bot)
-    if held:
-        blocks.append(Block("ENTRIES_HELD", f"New entries wait: {held}."))
-    no_entries = bool(held) or state.level == Level.REDUCING
+    bot = books.bot
+    held, shut = held_blocks(bot), gate_blocks(bot)
+    nothing_goes = state.level == Level.HALTED or any(block.stops_exits for block in shut)
+    no_entries = state.level == Level.REDUCING or bool(held or shut)
     kept = [
         proposal
         for proposal in proposals
         if isinstance(proposal, CancelProposal)
-        or not (
-            state.level == Level.HALTED or (no_entries and proposal.side == Side.BUY) or books.holds_off(proposal, now)
-        )
+        or not (nothing_goes or (no_entries and proposal.side == Side.BUY) or books.holds_off(proposal, now))
     ]
-    return kept, blocks
+    return kept, [*state_blocks(state), *shut, *held]
 
 
 def wants_match(order: Order, books: BotBooks, moment: Moment) -> bool:

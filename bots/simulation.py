@@ -7,7 +7,7 @@ differ in the fifth digit. Same input, same result.
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from bots.books import Book, apply_fill
 from bots.brokers.base import Execution, MarketView, RestingOrder
 from bots.brokers.paper import PaperBroker
+from bots.instruments import is_major
 from bots.ledger import is_dust
 from bots.market_data.base import CandleSeries, Floats, Traded
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.order_states import OrderStatus
+from bots.simulation_record import Record
 from bots.simulation_values import (
     Conditions,
     OpenDeal,
@@ -42,7 +44,7 @@ from bots.strategies.common import FLOAT_SLACK, Scan
 from bots.strategies.indicators import prefix
 from safety.controls.base import StateReading
 from safety.gate import evaluate
-from safety.intents import Exposure, Level, OrderIntent, Quote, Side
+from safety.intents import Decision, Exposure, Level, MarketStatus, OrderIntent, Quote, ReadinessVerdict, Side
 
 BOT_ID = 1
 RATE_WINDOW = timedelta(minutes=1)
@@ -92,6 +94,7 @@ class _Run:
     equity: Floats = field(init=False)
     broker: PaperBroker = field(init=False)
     bar_s: int = field(init=False)
+    record: Record = field(init=False)
 
     def __post_init__(self) -> None:
         rules = self.conditions.rules
@@ -101,6 +104,7 @@ class _Run:
         self.equity = np.empty(len(self.candles))
         self.broker = PaperBroker(self.conditions.fees)
         self.bar_s = TIMEFRAME_S[self.candles.timeframe]
+        self.record = Record(self.conditions.equity_usd, self.conditions.equity_usd)
 
     def play(self) -> None:
         """Go through every bar at which something may happen."""
@@ -168,6 +172,7 @@ class _Run:
             return
         cash = float(self.conditions.equity_usd + self.book.cash_flow)
         self.equity[span] = cash + float(self.book.quantity) * self.candles.close[span]
+        self.record.note_equity(self.equity[span])
         if self.deal is not None:
             self.deal.peak_ticks = max(self.deal.peak_ticks, int(self.bid_ticks[span].max()))
         self.valued_until = bar
@@ -220,6 +225,7 @@ class _Run:
         view = MarketView(market.now, market.quote, market.rules, traded)
         report = self.broker.match(RestingOrder(order.intent, order.remaining, order.fills), view)
         self._book(order, report.executions, bar)
+        self._note_filled(order, report.status, market.now)
         if report.status in _DONE:
             self.open_orders.remove(order)
 
@@ -229,7 +235,7 @@ class _Run:
 
     def _submit(self, proposal: Proposal, bar: int, market: MarketView) -> None:
         intent = self._intent(proposal, market.now)
-        decision = evaluate(intent, self._exposure(intent, market), self.conditions.limits, _ACTIVE, now=market.now)
+        decision = self._decide(intent, market)
         if decision.permit is None:
             self.denials.update(decision.codes)
             return
@@ -238,8 +244,25 @@ class _Run:
         order = OpenSimulated(intent, intent.quantity)
         report = self.broker.submit(intent, decision.permit, market)
         self._book(order, report.executions, bar)
+        self._note_filled(order, report.status, market.now)
         if report.status not in _DONE:
             self.open_orders.append(order)
+
+    def _decide(self, intent: OrderIntent, market: MarketView) -> Decision:
+        exposure, limits, locks = self._exposure(intent, market), self.conditions.limits, self.conditions.live_locks
+        if locks is not None:
+            as_live = replace(
+                exposure,
+                locks=locks,
+                readiness=ReadinessVerdict(market.now),
+                live_fills=self.record.filled_orders,
+                executions_today=self.record.filled_on[market.now.date()],
+            )
+            decision = evaluate(replace(intent, is_live=True), as_live, limits, _ACTIVE, now=market.now)
+            if decision.permit is None:
+                return decision
+        # The permit for the order as it is: one for a live order would not do for the paper broker.
+        return evaluate(intent, exposure, limits, _ACTIVE, now=market.now)
 
     def _intent(self, proposal: Proposal, now: datetime) -> OrderIntent:
         self.orders_made += 1
@@ -263,9 +286,12 @@ class _Run:
 
     def _exposure(self, intent: OrderIntent, market: MarketView) -> Exposure:
         """Return what the gate judges by: the account is the bot's own, as for every built-in paper bot."""
-        conditions, open_count = self.conditions, len(self.open_orders)
+        conditions, record, open_count = self.conditions, self.record, len(self.open_orders)
         reserved = sum((_reserved(order, market) for order in self.open_orders), Decimal(0))
         on_offer = (order.remaining for order in self.open_orders if order.intent.side == Side.SELL)
+        held_usd, cash_usd = self.book.quantity * market.quote.bid, conditions.equity_usd + self.book.cash_flow
+        equity_usd = cash_usd + held_usd
+        day_start_usd = record.day_start_usd(self.candles, self.bar_s, self.equity[: self.valued_until], market.now)
         return Exposure(
             quote=market.quote,
             rules=market.rules,
@@ -273,7 +299,7 @@ class _Run:
             allowed_symbols=frozenset({(market.rules.venue, market.rules.symbol)}),
             capital_usd=conditions.capital_usd,
             bot_committed_usd=self.book.cost + reserved,
-            cash_free_usd=conditions.equity_usd + self.book.cash_flow - reserved,
+            cash_free_usd=cash_usd - reserved * (1 + conditions.fees.taker),
             fee_rate=conditions.fees.taker,
             position_quantity=self.book.quantity,
             pending_exit_quantity=sum(on_offer, Decimal(0)),
@@ -283,7 +309,32 @@ class _Run:
             sent_last_minute_account=len(self.sent_at),
             is_duplicate=_same_order_key(intent) in self.sent_keys,
             entries_held="",
+            market_status=MarketStatus.OPEN,
+            # It is looked at the very moment at which the last candle closes.
+            candle_age_s=Decimal(0),
+            candle_bar_s=Decimal(self.bar_s),
+            is_major=is_major(market.rules.venue, market.rules.symbol),
+            opposite_prices=tuple(
+                order.intent.limit_price for order in self.open_orders if order.intent.side != intent.side
+            ),
+            unknown_on_symbol=0,
+            reconciliation_open=(),
+            recent_notionals_usd=tuple(record.notionals_usd),
+            planned_leg_usd=self.strategy.largest_leg_usd(self.params, conditions.capital_usd),
+            losing_streak=record.losing_streak,
+            last_loss_at=record.last_loss_at,
+            reject_streak=0,
+            equity_usd=equity_usd,
+            symbol_exposure_usd=held_usd + reserved,
+            gross_exposure_usd=held_usd + reserved,
+            day_start_equity_usd=equity_usd if day_start_usd is None else day_start_usd,
+            peak_equity_usd=record.peak_usd,
+            account_flags=(),
         )
+
+    def _note_filled(self, order: OpenSimulated, status: OrderStatus, now: datetime) -> None:
+        if status == OrderStatus.FILLED:
+            self.record.note_filled(order.filled_notional, now)
 
     def _book(self, order: OpenSimulated, executions: tuple[Execution, ...], bar: int) -> None:
         intent = order.intent
@@ -293,6 +344,7 @@ class _Run:
             self.book = apply_fill(self.book, intent.side, execution.quantity, execution.price, execution.fee)
             order.remaining -= execution.quantity
             order.fills += 1
+            order.filled_notional += execution.quantity * execution.price
             self.trades.append(
                 Trade(bar, intent.side, intent.leg, intent.reason, execution, self._cost(intent, execution, bar))
             )
@@ -313,6 +365,7 @@ class _Run:
             return
         self.deals_closed += 1
         self.deals_won += self.book.realised_pnl > self.deal.pnl_before
+        self.record.note_deal(self.book.realised_pnl - self.deal.pnl_before, execution.filled_at)
         self.deal = None
 
     def _cost(self, intent: OrderIntent, execution: Execution, bar: int) -> Decimal:

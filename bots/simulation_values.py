@@ -13,7 +13,7 @@ from bots.brokers.base import Execution, FeeSchedule
 from bots.market_data.base import CandleSeries, Floats
 from bots.strategies.base import DealView, OpenOrder
 from bots.strategies.common import Scan
-from safety.intents import InstrumentRules, LimitSet, OrderIntent, Side
+from safety.intents import InstrumentRules, LimitSet, Lock, OrderIntent, Side
 
 BASIS_POINTS = Decimal(10_000)
 # A bar's close comes as a float; a thousandth of a millionth of a tick is its noise, not the market.
@@ -31,7 +31,11 @@ class Scanning(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a replay runs under. Money in USD; ``half_spread_bps`` in basis points of the close."""
+    """What a replay runs under. Money in USD; ``half_spread_bps`` in basis points of the close.
+
+    With ``live_locks`` the controls judge every order as a live one behind these locks, with a readiness run that just found
+    nothing: a rehearsal of live limits. The orders themselves stay what they are, filled in memory.
+    """
 
     capital_usd: Decimal
     equity_usd: Decimal
@@ -39,6 +43,7 @@ class Conditions:
     fees: FeeSchedule
     limits: LimitSet
     half_spread_bps: Decimal = Decimal(1)
+    live_locks: tuple[Lock, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class OpenSimulated:
     intent: OrderIntent
     remaining: Decimal
     fills: int = 0
+    filled_notional: Decimal = Decimal(0)
 
     def view(self) -> OpenOrder:
         """Return the order as a strategy sees it."""

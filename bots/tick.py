@@ -19,12 +19,15 @@ from audit.log import Unit, unit
 from audit.records import bounded
 from bots import executor, manager
 from bots.batch import RECENT, TICKING, BotBooks, load_books
+from bots.blocks import Block
+from bots.dispatch import lines
+from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
-from bots.models import Bot, BotTick, Deal
+from bots.models import Bot, BotTick, Deal, Order
 from bots.order_ids import installation_id, tick_order_id
 from bots.order_states import RESTING_STATES
-from bots.proposals import Block, filtered, propose, wants_match
+from bots.proposals import filtered, order_market, propose, wants_match
 from bots.strategies.base import CancelProposal, Proposal
 from bots.workers.leases import Fence, LeaseLost
 from bots.workers.schedule import DueTick, ScheduledBot
@@ -47,7 +50,27 @@ class Outcome:
     blocks: list[Block] = field(default_factory=list)
     acts: bool = False
     error: Exception | None = None
+    errand: "Errand | None" = None
     peak: tuple[int, Decimal] | None = None
+
+
+@dataclass(slots=True)
+class Errand:
+    """What one bot's tick wants of its venue: to be done after the batch has committed, outside any transaction."""
+
+    books: BotBooks
+    market: Market
+    cancels: list[tuple[int, str]] = field(default_factory=list)
+    orders: list[tuple[Proposal, OrderIntent]] = field(default_factory=list)
+
+    def run(self, fence: Fence) -> None:
+        """Cancel and send, one after another. A denial holds its leg off for a while."""
+        for order_id, reason in self.cancels:
+            executor.cancel_at_venue(order_id, actor=f"bot:{self.books.bot.pk}", reason=reason)
+        for proposal, intent in self.orders:
+            submission = executor.submit_to_venue(intent, self.market, fence=fence)
+            if submission.is_denied:
+                self.books.hold_off(proposal, intent.created_at)
 
 
 def load_schedule(shards: Collection[int], shard_count: int) -> list[ScheduledBot]:
@@ -71,6 +94,17 @@ def tick_batch(ticks: Sequence[DueTick], fence: Fence, now: datetime) -> None:
             if outcome.error is not None:
                 _pause(audit_unit, outcome, now)
         _save(outcomes, now)
+    for outcome in outcomes:
+        if outcome.errand is not None and outcome.error is None:
+            _send_off(outcome.errand, fence)
+
+
+def _send_off(errand: Errand, fence: Fence) -> None:
+    """Hand an errand to a line of this process. Without a free one it is dropped: the next tick decides anew."""
+    bot_id = errand.books.bot.pk
+    own = fence.for_bot(bot_id)
+    if not lines.send(bot_id, lambda: errand.run(own)):
+        log.warning("bot %s: no line to its venue is free; its next tick decides anew", bot_id)
 
 
 def _look(books: BotBooks, due: DueTick, moment: Moment, states: StateBook) -> Outcome:
@@ -154,6 +188,9 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
             executor.match(order, books, moment.market_since(bot.venue, bot.symbol, order.matched_until))
     proposals = propose(books, moment.market(bot.venue, bot.symbol), moment)
     kept, outcome.blocks = filtered(proposals, books, state, moment.now)
+    if bot.is_live:
+        _plan_errand(kept, books, outcome, moment)
+        return
     for proposal in kept:
         if isinstance(proposal, CancelProposal):
             _cancel(proposal, books, moment)
@@ -162,11 +199,34 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
     outcome.note = bounded("; ".join(proposal.reason for proposal in kept), NOTE_TEXT_MAX) or "watching"
 
 
+def _plan_errand(kept: Sequence[Proposal | CancelProposal], books: BotBooks, outcome: Outcome, moment: Moment) -> None:
+    """Keep what the bot wants of its venue for after the commit. While an errand is under way it wants nothing more."""
+    if not kept or lines.is_busy(books.bot.pk):
+        return
+    outcome.note = bounded("; ".join(proposal.reason for proposal in kept), NOTE_TEXT_MAX)
+    errand = outcome.errand = Errand(books, order_market(books, moment))
+    for proposal in kept:
+        if not isinstance(proposal, CancelProposal):
+            errand.orders.append((proposal, _intent(proposal, books, outcome, moment)))
+            continue
+        order = _resting(proposal, books)
+        if order is not None and order.cancel_requested_at is None:
+            errand.cancels.append((order.pk, proposal.reason))
+
+
 def _submit(
     proposal: Proposal, books: BotBooks, outcome: Outcome, moment: Moment, desk: executor.Desk, fence: Fence
 ) -> None:
+    intent = _intent(proposal, books, outcome, moment)
+    submission = executor.submit(intent, books, order_market(books, moment), desk, fence=fence)
+    if submission.is_denied:
+        outcome.blocks.extend(map(Block.of, submission.denials))
+        books.hold_off(proposal, moment.now)
+
+
+def _intent(proposal: Proposal, books: BotBooks, outcome: Outcome, moment: Moment) -> OrderIntent:
     bot = books.bot
-    intent = OrderIntent(
+    return OrderIntent(
         client_order_id=tick_order_id(installation_id(), bot.pk, outcome.due.due_at, proposal.leg),
         bot_id=bot.pk,
         venue=bot.venue,
@@ -182,16 +242,18 @@ def _submit(
         reason=proposal.reason,
         actor=f"bot:{bot.pk}",
     )
-    submission = executor.submit(intent, books, moment.market(bot.venue, bot.symbol), desk, fence=fence)
-    if submission.is_denied:
-        outcome.blocks.extend(Block(denial.code, denial.message) for denial in submission.denials)
-        books.hold_off(proposal, moment.now)
 
 
 def _cancel(proposal: CancelProposal, books: BotBooks, moment: Moment) -> None:
-    order = next((one for one in books.open_orders if one.client_order_id == proposal.client_order_id), None)
-    if order is not None and order.status in RESTING_STATES:
+    order = _resting(proposal, books)
+    if order is not None:
         executor.cancel(order, moment.now, actor=f"bot:{books.bot.pk}", reason=proposal.reason)
+
+
+def _resting(proposal: CancelProposal, books: BotBooks) -> Order | None:
+    """Return the order that a strategy wants gone, if it still rests."""
+    resting = (one for one in books.open_orders if one.status in RESTING_STATES)
+    return next((one for one in resting if one.client_order_id == proposal.client_order_id), None)
 
 
 def _pause(unit_: Unit, outcome: Outcome, now: datetime) -> None:

@@ -3,17 +3,28 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from audit import figures
 from audit.admin_base import ConsoleModelAdmin, ReadOnlyModelAdmin, actor_of, audit_changes, display, record_change
-from safety import kill_switch
-from safety.admin_forms import KILL_SETTING, KillSwitchForm, NotificationPrefsForm, RiskLimitsForm, may_release
+from safety import kill_switch, recent_signin
+from safety.admin_forms import (
+    KILL_SETTING,
+    KillSwitchForm,
+    NotificationPrefsForm,
+    may_engage,
+    may_release,
+)
 from safety.intents import Level
-from safety.models import NotificationPrefs, RiskLimits, Setting, TradingState
+from safety.limits_admin import RiskLimitsAdmin
+from safety.models import NotificationPrefs, Setting, TradingState
+
+__all__ = ["NotificationPrefsAdmin", "RiskLimitsAdmin", "SettingAdmin", "TradingStateAdmin"]
 
 LEVEL_COLOURS = {"Active": "success", "Reducing": "warning", "Halted": "danger"}
 
@@ -24,24 +35,52 @@ class SettingAdmin(ConsoleModelAdmin):
 
     list_display = ("key_shown", "value_shown", "meaning")
     sortable_by = ()
-    actions: Any = None
+    actions: Any = ("engage_kill_switch", "ask_for_release")
     change_form_outer_before_template = "admin/console/setting_intro.html"
+    # The kill switch commits by itself, before anything else is done.
+    saves_in_unit = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Settings are made by the console itself."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only the kill switch is changed by hand; the others have pages of their own."""
+        """Only the kill switch is changed by hand, by whoever may engage it; the others have pages of their own."""
         if obj is not None and obj.key != KILL_SETTING:
             return False
-        return bool(super().has_change_permission(request, obj))
+        return may_engage(request) or may_release(request)
+
+    def has_engage_permission(self, request: HttpRequest) -> bool:
+        """Return whether the action that halts is offered."""
+        return may_engage(request)
+
+    def has_release_permission(self, request: HttpRequest) -> bool:
+        """Return whether the action that leads to a release is offered."""
+        return may_release(request)
+
+    @admin.action(description="Kill switch: halt all trading now", permissions=["engage"])
+    def engage_kill_switch(self, request: HttpRequest, queryset: QuerySet[Setting]) -> None:
+        """Halt everything. The kill switch has to be among the ticked rows, so that nobody halts by a wrong tick."""
+        if not queryset.filter(key=KILL_SETTING).exists():
+            messages.error(request, f"Nothing was halted: tick {KILL_SETTING}, and choose the action again.")
+            return
+        kill_switch.engage(Level.HALTED, "the action on the settings page", actor=actor_of(request))
+        messages.warning(request, "Trading is halted. No order goes out; resting orders are being cancelled.")
+
+    @admin.action(description="Kill switch: ask for a release…", permissions=["release"])
+    def ask_for_release(self, request: HttpRequest, queryset: QuerySet[Setting]) -> HttpResponse:
+        """Lead to the form that releases: it takes a reason and the password."""
+        return HttpResponseRedirect(reverse("admin:safety_setting_change", args=[KILL_SETTING]))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Return the kill switch's form, which knows who asks; the other settings have none."""
         if obj is None or obj.key != KILL_SETTING:
             return super().get_form(request, obj, change, **kwargs)
-        return type("KillSwitchFormFor", (KillSwitchForm,), {"may_release": may_release(request)})
+        return type(
+            "KillSwitchFormFor",
+            (KillSwitchForm,),
+            {"may_release": may_release(request), "may_engage": may_engage(request)},
+        )
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return what the page shows."""
@@ -54,16 +93,20 @@ class SettingAdmin(ConsoleModelAdmin):
         reason, actor = form.cleaned_data["reason"], actor_of(request)
         if form.cleaned_data["value"] == "1":
             kill_switch.engage(Level.HALTED, reason, actor=actor)
-            messages.warning(request, "Trading is halted. No order goes out; resting orders can still be cancelled.")
+            messages.warning(request, "Trading is halted. No order goes out; resting orders are being cancelled.")
             return
         left = kill_switch.release(reason, actor=actor)
         if left:
             messages.warning(request, f"Released, but these still hold: {'; '.join(latch.reason for latch in left)}.")
         else:
-            messages.success(request, "Released. Trading is active again.")
+            messages.success(request, "Released. Trading is active again; live bots' entries are held until cleared.")
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Show or save the form. A release that is refused while it is done is told, and nothing has changed."""
+        """Show or save the form. A release asks for a recent sign-in first; what is refused is told, and nothing has changed."""
+        if request.method == "POST" and request.POST.get("value") != "1":
+            asked = recent_signin.ask(request)
+            if asked is not None:
+                return asked
         try:
             return super().changeform_view(request, *args, **kwargs)
         except kill_switch.ReleaseRefusedError as refused:
@@ -116,42 +159,6 @@ class TradingStateAdmin(ReadOnlyModelAdmin):
         return f"{state.changed_at:%Y-%m-%d %H:%M:%S} UTC ({figures.age(state.changed_at, timezone.now())})"
 
 
-@admin.register(RiskLimits)
-class RiskLimitsAdmin(ConsoleModelAdmin):
-    """Limits, for all bots together or for one. Of two figures the stricter holds."""
-
-    form = RiskLimitsForm
-    list_display = ("scope_shown", "paper_max", "live_max", "rate_per_minute_bot", "open_orders_bot_max")
-    sortable_by = ()
-    actions: Any = None
-    change_form_outer_before_template = "admin/console/limits_intro.html"
-    fields = ("scope", *(field.name for field in RiskLimits._meta.fields if field.name != "scope"))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """The scope is chosen once."""
-        return ("scope",) if obj is not None else ()
-
-    def save_model(self, request: HttpRequest, obj: RiskLimits, form: Any, change: bool) -> None:
-        """Save the limits with one audit row for each figure that changed."""
-        super().save_model(request, obj, form, change)
-        audit_changes(request, form, f"risk_limits:{obj.scope}", "limit")
-
-    @display(description="For")
-    def scope_shown(self, limits: RiskLimits) -> str:
-        """Return whom the limits hold for."""
-        return "all bots" if limits.scope == kill_switch.GLOBAL else limits.scope.replace(":", " ")
-
-    @display(description="Order value at most, paper")
-    def paper_max(self, limits: RiskLimits) -> str:
-        """Return the limit, or that the default holds."""
-        return _or_default(limits.notional_usd_max_paper)
-
-    @display(description="Order value at most, live")
-    def live_max(self, limits: RiskLimits) -> str:
-        """Return the limit, or that the default holds."""
-        return _or_default(limits.notional_usd_max_live)
-
-
 @admin.register(NotificationPrefs)
 class NotificationPrefsAdmin(ConsoleModelAdmin):
     """What is sent to people, and when not."""
@@ -163,6 +170,7 @@ class NotificationPrefsAdmin(ConsoleModelAdmin):
     fieldsets = (
         (None, {"fields": ("enabled", "discord", "quiet_from", "quiet_until")}),
         ("Events", {"fields": ("wanted_events",)}),
+        (None, {"fields": ("reason",)}),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -171,14 +179,13 @@ class NotificationPrefsAdmin(ConsoleModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: NotificationPrefs, form: Any, change: bool) -> None:
         """Save the preferences with one audit row for each that changed."""
-        before = NotificationPrefs.objects.get(pk=obj.pk).events
+        before, reason = NotificationPrefs.objects.get(pk=obj.pk).events, form.cleaned_data.pop("reason")
         super().save_model(request, obj, form, change)
-        audit_changes(request, form, "notification_prefs", "notification")
+        audit_changes(request, form, "notification_prefs", "notification", reason)
         for name, wanted in obj.events.items():
             if before.get(name, True) != wanted:
-                record_change(
-                    request, "notification_event_changed", f"notification_prefs:{name}", _on(not wanted), _on(wanted)
-                )
+                what = f"notification_prefs:{name}"
+                record_change(request, "notification_event_changed", what, _on(not wanted), _on(wanted), reason)
 
     @display(description="Quiet hours (UTC)")
     def quiet(self, prefs: NotificationPrefs) -> str:
@@ -190,7 +197,3 @@ class NotificationPrefsAdmin(ConsoleModelAdmin):
 
 def _on(wanted: bool) -> str:
     return "on" if wanted else "off"
-
-
-def _or_default(value: Any) -> str:
-    return "the default" if value is None else figures.money(value)

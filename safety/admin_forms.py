@@ -15,26 +15,16 @@ from unfold.widgets import (
 )
 
 from audit import bot_names
-from safety import limits
+from safety import limit_fields, limits
 from safety.kill_switch import GLOBAL, KILL_SETTING, local_latches
 from safety.models import NotificationPrefs, RiskLimits, Setting
+from safety.permissions import ENGAGE, RELEASE
 
-__all__ = ["KILL_SETTING", "KillSwitchForm", "NotificationPrefsForm", "RiskLimitsForm", "may_release"]
+__all__ = ["KILL_SETTING", "KillSwitchForm", "NotificationPrefsForm", "RiskLimitsForm", "may_engage", "may_release"]
 
-RELEASE_PERMISSION = "safety.change_tradingstate"
 REASON_CHARS_MAX = 500
 FIGURE_MAX = Decimal(1_000_000_000)
 BOT_SCOPE = re.compile(r"bot:[1-9][0-9]{0,17}")
-UNITS = {
-    "notional_usd_max_paper": "US dollars at most, for one entry on paper",
-    "notional_usd_max_live": "US dollars at most, for one entry with real money",
-    "rate_per_minute_bot": "Orders and cancels a minute at most",
-    "rate_per_minute_account": "Orders and cancels a minute at most",
-    "open_orders_bot_max": "Orders at most",
-    "open_orders_account_max": "Orders at most",
-    "quote_age_s_max": "Seconds at most, for an entry",
-    "intent_age_s_max": "Seconds at most, from its making to its sending",
-}
 EVENTS = {
     "autopilot_bot_created": "The autopilot made a bot",
     "autopilot_bot_closed": "The autopilot closed a bot",
@@ -56,13 +46,19 @@ EVENTS = {
 
 def may_release(request: HttpRequest) -> bool:
     """Return whether this person may release the kill switch."""
-    return request.user.has_perm(RELEASE_PERMISSION)
+    return request.user.has_perm(RELEASE)
+
+
+def may_engage(request: HttpRequest) -> bool:
+    """Return whether this person may engage the kill switch."""
+    return request.user.has_perm(ENGAGE)
 
 
 class KillSwitchForm(forms.ModelForm[Setting]):
     """Halt, or ask for a release. A release needs the right to it, a reason, and no latch of this host."""
 
     may_release = False
+    may_engage = False
     value = forms.ChoiceField(
         label="Trading",
         choices=[("1", "Halt: no order goes out"), ("0", "Release: trading may go on")],
@@ -89,8 +85,10 @@ class KillSwitchForm(forms.ModelForm[Setting]):
         value: str = self.cleaned_data["value"]
         if value == "0" and not self.may_release:
             raise forms.ValidationError(
-                "You may halt, but not release. Ask someone with the right to change trading states."
+                "You may halt, but not release. Ask someone with the right to release: a risk manager or an administrator."
             )
+        if value != "0" and not self.may_engage:
+            raise forms.ValidationError("You may not halt. Ask someone with the right to engage the kill switch.")
         if value == "0" and (latches := local_latches()):
             names = "; ".join(latch.reason for latch in latches)
             raise forms.ValidationError(f"Nothing was released, since these still hold: {names}. Remove them first.")
@@ -98,33 +96,43 @@ class KillSwitchForm(forms.ModelForm[Setting]):
 
 
 class RiskLimitsForm(forms.ModelForm[RiskLimits]):
-    """Limits for all bots or for one. Empty takes the default, or for one bot what holds for all."""
+    """Limits for all bots or for one, and why they change. Empty takes the default, or for one bot what holds for all."""
+
+    switched_off = forms.MultipleChoiceField(
+        label="Do not ask",
+        required=False,
+        choices=[(code, code) for code in limit_fields.SWITCHABLE],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=(
+            "A control that is ticked lets every order pass. A figure of one bot's own still binds that bot. What is not here"
+            " cannot be switched off."
+        ),
+    )
+    reason = forms.CharField(
+        label="Reason",
+        max_length=REASON_CHARS_MAX,
+        help_text="Why the limits change. It is kept in the operator events with the old and the new figures.",
+        widget=UnfoldAdminTextInputWidget(),
+    )
 
     class Meta:
         model = RiskLimits
         fields = "__all__"
-        labels = {
-            "scope": "For",
-            "notional_usd_max_paper": "Order value, paper",
-            "notional_usd_max_live": "Order value, live",
-            "rate_per_minute_bot": "Rate, one bot",
-            "rate_per_minute_account": "Rate, the account",
-            "open_orders_bot_max": "Resting orders, one bot",
-            "open_orders_account_max": "Resting orders, account",
-            "quote_age_s_max": "Age of a quote",
-            "intent_age_s_max": "Age of an order",
-        }
+        labels = {"scope": "For", **{one.name: one.title for one in limit_fields.FIELDS}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        known = {
-            "notional_usd_max_paper": limits.PAPER_NOTIONAL_USD_MAX,
-            "notional_usd_max_live": limits.LIVE_NOTIONAL_USD_MAX,
-            **limits.DEFAULTS,
-        }
-        for name, default in known.items():
-            if name in self.fields:
-                self.fields[name].help_text = f"{UNITS[name]}. Empty: {default}, or for one bot what holds for all."
+        for one in limit_fields.FIELDS:
+            if one.name in self.fields:
+                help_text = f"{one.meaning}. Empty: {one.default}, or for one bot what holds for all."
+                self.fields[one.name].help_text = help_text
+        if self.instance.scope != GLOBAL:
+            del self.fields["switched_off"]
+        elif unknown := limits.unknown_codes(self.instance):
+            # The row's own text, shown as it is: a stranger's text there.
+            self.fields[
+                "switched_off"
+            ].help_text += f" These are in the row and count for nothing: {escape(', '.join(unknown))}."
         if "scope" in self.fields:
             names = ", ".join(f"bot:{bot.bot_id} ({bot.name})" for bot in bot_names.all_bots()[:20])
             # Help texts are shown as they are: a bot's name is a stranger's text there.
@@ -155,6 +163,12 @@ class NotificationPrefsForm(forms.ModelForm[NotificationPrefs]):
         choices=list(EVENTS.items()),
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="What is urgent ignores quiet hours.",
+    )
+    reason = forms.CharField(
+        label="Reason",
+        max_length=REASON_CHARS_MAX,
+        help_text="Why. It is kept in the audit.",
+        widget=UnfoldAdminTextInputWidget(),
     )
 
     class Meta:

@@ -1,24 +1,15 @@
 """Which limits hold for an order: the defaults, the global row and the bot's row, the strictest of what is set."""
 
 from collections.abc import Collection
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 
 from safety.intents import LimitSet
+from safety.limit_fields import DEFAULTS, GAUGES, SWITCHABLE, LimitField, fields_of
 from safety.models import RiskLimits
 
-PAPER_NOTIONAL_USD_MAX = Decimal(5000)
-LIVE_NOTIONAL_USD_MAX = Decimal(250)
-DEFAULTS: dict[str, Any] = {
-    "rate_per_minute_bot": 20,
-    "rate_per_minute_account": 60,
-    "open_orders_bot_max": 10,
-    "open_orders_account_max": 50,
-    "quote_age_s_max": Decimal(10),
-    "intent_age_s_max": Decimal(30),
-}
+__all__ = ["DEFAULTS", "LimitBook", "merge", "switched_off", "unknown_codes"]
 
 
 class LimitBook:
@@ -26,6 +17,7 @@ class LimitBook:
 
     def __init__(self, rows: dict[str, RiskLimits]) -> None:
         self._rows = rows
+        self._common: dict[bool, LimitSet] = {}
 
     @classmethod
     def read(cls, bot_ids: Collection[int]) -> "LimitBook":
@@ -40,23 +32,57 @@ class LimitBook:
 
         The global row replaces a default where it is set; of the global figure and the bot's own the stricter holds.
         """
-        return merge(self._rows.get("global"), self._rows.get(f"bot:{bot_id}"), is_live=is_live)
+        own = self._rows.get(f"bot:{bot_id}")
+        if own is not None:
+            return merge(self._rows.get("global"), own, is_live=is_live)
+        if is_live not in self._common:
+            self._common[is_live] = merge(self._rows.get("global"), None, is_live=is_live)
+        return self._common[is_live]
 
 
 def merge(global_row: RiskLimits | None, bot_row: RiskLimits | None, *, is_live: bool) -> LimitSet:
-    """Return the limits that follow from the defaults and the rows given."""
-    notional = "notional_usd_max_live" if is_live else "notional_usd_max_paper"
-    default_notional = LIVE_NOTIONAL_USD_MAX if is_live else PAPER_NOTIONAL_USD_MAX
-    figures = {name: _strictest(name, default, global_row, bot_row) for name, default in DEFAULTS.items()}
-    return LimitSet(
-        notional_usd_max=_strictest(notional, default_notional, global_row, bot_row),
-        notional_usd_min=settings.ENVIRONMENT.notional_usd_min,
-        **figures,
-    )
+    """Return the limits that follow from the defaults and the rows given.
+
+    A control that the global row switches off is None, but for what the bot's own row sets of it: that still binds, with
+    the common figures for what it leaves empty.
+    """
+    of_book = fields_of(is_live=is_live)
+    own = {one.limit: value for one in of_book if (value := getattr(bot_row, one.name, None)) is not None}
+    figures = {one.limit: _common(one, global_row) for one in of_book}
+    if not is_live:
+        # A share of the account bounds live orders only. The floor beside it then bounds nothing.
+        figures["notional_equity_pct"] = None
+    off = switched_off(global_row)
+    is_off = {name for code, names in GAUGES if code in off for name in names}
+    for one in of_book:
+        if one.limit in own:
+            figures[one.limit] = own[one.limit] if one.limit in is_off else _stricter(one, figures, own)
+    for code, names in GAUGES:
+        if code in off and own.keys().isdisjoint(names):
+            figures[names[0]] = None
+    return LimitSet(notional_usd_min=settings.ENVIRONMENT.notional_usd_min, **figures)
 
 
-def _strictest(name: str, default: Any, global_row: RiskLimits | None, bot_row: RiskLimits | None) -> Any:
-    global_value = getattr(global_row, name, None)
-    bot_value = getattr(bot_row, name, None)
-    base = default if global_value is None else global_value
-    return base if bot_value is None else min(base, bot_value)
+def switched_off(global_row: RiskLimits | None) -> frozenset[str]:
+    """Return the controls that the global row switches off, of those that can be. What else it lists counts for nothing."""
+    return frozenset(SWITCHABLE).intersection(_listed(global_row))
+
+
+def unknown_codes(global_row: RiskLimits | None) -> list[str]:
+    """Return what the global row lists as switched off and what cannot be: an unknown code, or one that always holds."""
+    return sorted({str(one) for one in _listed(global_row)} - set(SWITCHABLE))
+
+
+def _listed(row: RiskLimits | None) -> list[Any]:
+    listed = getattr(row, "switched_off", None)
+    return [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
+
+
+def _common(one: LimitField, global_row: RiskLimits | None) -> Any:
+    value = getattr(global_row, one.name, None)
+    return one.default if value is None else value
+
+
+def _stricter(one: LimitField, common: dict[str, Any], own: dict[str, Any]) -> Any:
+    pick = max if one.is_larger_stricter else min
+    return pick(common[one.limit], own[one.limit])

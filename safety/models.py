@@ -36,6 +36,11 @@ class TradingState(models.Model):
     class Meta:
         db_table = "trading_states"
         ordering = ["scope"]
+        permissions = [
+            ("engage_kill_switch", "Can engage the kill switch"),
+            ("release_kill_switch", "Can release the kill switch"),
+            ("run_readiness", "Can run the readiness checks"),
+        ]
         constraints = [models.CheckConstraint(condition=Q(level__in=Level.values), name="trading_state_level_known")]
 
     def __str__(self) -> str:
@@ -54,6 +59,29 @@ class RiskLimits(models.Model):
     open_orders_account_max = models.PositiveIntegerField(null=True, blank=True)
     quote_age_s_max = ExactDecimalField(null=True, blank=True)
     intent_age_s_max = ExactDecimalField(null=True, blank=True)
+    notional_equity_pct = ExactDecimalField(null=True, blank=True)
+    notional_floor_usd = ExactDecimalField(null=True, blank=True)
+    size_outlier_multiple = ExactDecimalField(null=True, blank=True)
+    collar_pct_major = ExactDecimalField(null=True, blank=True)
+    collar_pct_other = ExactDecimalField(null=True, blank=True)
+    collar_passive_pct = ExactDecimalField(null=True, blank=True)
+    candle_periods_max = ExactDecimalField(null=True, blank=True)
+    repeat_per_day = models.PositiveIntegerField(null=True, blank=True)
+    position_equity_pct = ExactDecimalField(null=True, blank=True)
+    position_floor_usd = ExactDecimalField(null=True, blank=True)
+    gross_equity_pct = ExactDecimalField(null=True, blank=True)
+    gross_floor_usd = ExactDecimalField(null=True, blank=True)
+    daily_loss_pct = ExactDecimalField(null=True, blank=True)
+    drawdown_pct = ExactDecimalField(null=True, blank=True)
+    losing_streak_max = models.PositiveIntegerField(null=True, blank=True)
+    losing_pause_h = ExactDecimalField(null=True, blank=True)
+    reject_streak_max = models.PositiveIntegerField(null=True, blank=True)
+    ramp_usd_max = ExactDecimalField(null=True, blank=True)
+    switched_off = CanonicalJSONField(
+        default=list,
+        blank=True,
+        help_text="Codes of the controls that are switched off; in the row for all bots only.",
+    )
 
     class Meta:
         db_table = "risk_limits"
@@ -64,11 +92,85 @@ class RiskLimits(models.Model):
                 condition=Q(**{f"{name}__isnull": True}) | Q(**{f"{name}__gt": Decimal(0)}),
                 name=f"risk_limits_{name}_positive",
             )
-            for name in ("notional_usd_max_paper", "notional_usd_max_live", "quote_age_s_max", "intent_age_s_max")
+            for name in (
+                "notional_usd_max_paper",
+                "notional_usd_max_live",
+                "quote_age_s_max",
+                "intent_age_s_max",
+                "notional_equity_pct",
+                "notional_floor_usd",
+                "size_outlier_multiple",
+                "collar_pct_major",
+                "collar_pct_other",
+                "collar_passive_pct",
+                "candle_periods_max",
+                "position_equity_pct",
+                "position_floor_usd",
+                "gross_equity_pct",
+                "gross_floor_usd",
+                "daily_loss_pct",
+                "drawdown_pct",
+                "losing_pause_h",
+                "ramp_usd_max",
+            )
         ]
 
     def __str__(self) -> str:
         return self.scope
+
+
+class KillRun(models.Model):
+    """One engagement of the kill switch and what came of it. Kept up by whoever works on it, so that a death loses nothing.
+
+    ``blocked_ms`` is how long it took until nothing new could be sent. ``canceled``, ``cancel_failed`` and ``in_flight`` are
+    lists of client order ids. ``drained_at``: from then on no further order reaches a venue. A flatten was confirmed by a
+    person and may send until ``flatten_until``. ``ended_at``: nothing is left to do.
+    """
+
+    scope = models.CharField(max_length=80)
+    level = models.CharField(max_length=10, choices=Level.choices)
+    reason = models.TextField(blank=True)
+    actor = models.CharField(max_length=150)
+    cancel_resting = models.BooleanField(default=True)
+    is_flatten = models.BooleanField(default=False)
+    flatten_until = models.DateTimeField(null=True)
+    engaged_at = models.DateTimeField()
+    blocked_ms = models.PositiveIntegerField(null=True)
+    drained_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField()
+    canceled = CanonicalJSONField(default=list, blank=True)
+    cancel_failed = CanonicalJSONField(default=list, blank=True)
+    in_flight = CanonicalJSONField(default=list, blank=True)
+
+    class Meta:
+        db_table = "kill_runs"
+        ordering = ["-id"]
+        constraints = [models.CheckConstraint(condition=Q(level__in=Level.values), name="kill_run_level_known")]
+        indexes = [models.Index(fields=["scope"], name="kill_run_unfinished", condition=Q(ended_at__isnull=True))]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.level} {self.engaged_at:%Y-%m-%d %H:%M:%S}"
+
+
+class ReadinessRun(models.Model):
+    """One run of the readiness checks: what each found in ``results``, under which version and configuration."""
+
+    trigger = models.CharField(max_length=20)
+    actor = models.CharField(max_length=150, blank=True, default="")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    version = models.CharField(max_length=40)
+    config_hash = models.CharField(max_length=64)
+    results = CanonicalJSONField(default=list, blank=True)
+
+    class Meta:
+        db_table = "readiness_runs"
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["-finished_at"], name="readiness_finished")]
+
+    def __str__(self) -> str:
+        return f"{self.trigger} {self.started_at:%Y-%m-%d %H:%M:%S}"
 
 
 class NotificationPrefs(models.Model):

@@ -8,6 +8,7 @@ DELETE and TRUNCATE that would clean up after them.
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
 from psycopg import sql
 from pytest_django import DjangoDbBlocker, Settings
+
+from safety import latches, outage
+
+pytest_plugins = ["tests.loopback.fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -110,6 +115,15 @@ def _urls_are_loaded() -> None:
     import_module(django_settings.ROOT_URLCONF)
 
 
+@pytest.fixture(autouse=True)
+def _no_outage_yet() -> Iterator[None]:
+    """Begin and end each test as a process that has seen no outage and copied no latch: both are kept for a while."""
+    outage.forget()
+    latches.look_again()
+    yield
+    outage.forget()
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(
     django_test_environment: None, django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker
@@ -177,6 +191,10 @@ def committed_db(
         try:
             yield CommittedDatabase(usual.vendor, name, url, var_dir)
         finally:
+            for thread in threading.enumerate():
+                # What a page began and did not wait for ends before its database goes.
+                if thread.name.startswith("page: "):
+                    thread.join(30)
             connections["default"].close()
             connections["default"] = usual
             shared["NAME"] = usual_name

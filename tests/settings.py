@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import django_stubs_ext
@@ -95,8 +96,12 @@ os.environ["TRADINGOPS_VAR_DIR"] = str(_var_dir)
 os.environ["SECRET_KEY"] = "only-for-tests-" + "0123456789abcdef" * 4
 os.environ["DATABASE_URL"] = _database_url()
 
+from tradingops.environment_values import Endpoint  # noqa: E402
 from tradingops.settings import *  # noqa: E402, F403
-from tradingops.settings import DATABASES, LOGGING  # noqa: E402
+from tradingops.settings import DATABASES, ENVIRONMENT, LOGGING  # noqa: E402
+
+# No test reaches the real venue: nobody listens there. The fixtures of tests/loopback name a venue that does.
+ENVIRONMENT = replace(ENVIRONMENT, kraken_base_url=Endpoint("http://127.0.0.1:9", is_loopback=False))
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # The name carries the run, so that two runs on one server don't meet; pytest-django adds the xdist worker.

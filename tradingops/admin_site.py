@@ -1,10 +1,11 @@
-"""The console's own addresses under the admin: the moving parts of its pages, which only read, and the replay's speed."""
+"""The console's own addresses under the admin: the moving parts of its pages, which only read, the replay's speed and safety."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.core.paginator import InvalidPage
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import URLPattern, path
 from django.utils import timezone
@@ -13,18 +14,24 @@ from audit.admin_base import SAFE_METHODS, ok_or_login, record_change
 from audit.log import joined_unit
 from bots.admin import equity
 from bots.admin.replay import speed_page
+from bots.admin.setup_views import setup_page
 from tradingops.dashboard import CHART_HOURS, live_context
-from tradingops.mode import status_of
+from tradingops.halt import halt_page, progress_part
+from tradingops.mode import page_context
+from tradingops.safety_actions import acts
+from tradingops.safety_page import live_part, safety_page
+from tradingops.second_factor_pages import own_page
+from tradingops.sign_in import sign_in, sign_in_code, sign_out
+from tradingops.what_if_page import what_if_page
 
 SEE_BOTS = "bots.view_bot"
 
 
 def status_part(request: HttpRequest) -> HttpResponse:
-    """Answer with the banner: mode, trading state and why."""
+    """Answer with the banner (mode, trading state and why) and the kill button."""
     if not (request.user.is_authenticated and getattr(request.user, "is_staff", False)):
         return HttpResponse(status=204, headers={"HX-Refresh": "true"})
-    context = {"console": status_of(request), "console_private": True}
-    return render(request, "admin/console/banner.html", context)
+    return render(request, "admin/console/status_part.html", page_context(request))
 
 
 def dashboard_part(request: HttpRequest) -> HttpResponse:
@@ -58,10 +65,28 @@ def own_password(request: HttpRequest, extra_context: dict[str, Any] | None = No
         return response
 
 
+def search(request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    """Answer the theme's search for pages. Raises Http404 for a page of results that there is not."""
+    try:
+        return cast(HttpResponse, type(admin.site).search(admin.site, request, extra_context))  # type: ignore[attr-defined]
+    except (ValueError, InvalidPage) as error:
+        raise Http404 from error
+
+
 def extra_urls() -> list[URLPattern]:
     """Return the addresses. The parts see to their own sign-in, since a redirect would land in the middle of a page."""
     return [
+        path("login/code/", sign_in_code, name="console_login_code"),
+        path("second-factor/", admin.site.admin_view(own_page), name="console_second_factor"),
+        path("setup/", admin.site.admin_view(setup_page), name="console_setup"),
+        path("setup/<slug:step>/", admin.site.admin_view(setup_page), name="console_setup_step"),
         path("replay/", admin.site.admin_view(speed_page), name="console_replay"),
+        path("safety/", admin.site.admin_view(safety_page), name="console_safety"),
+        *(path(f"safety/{name}/", admin.site.admin_view(act), name=f"console_{name}") for name, act in acts().items()),
+        path("safety/what-if/", admin.site.admin_view(what_if_page), name="console_what_if"),
+        path("part/safety/", live_part, name="console_safety_live"),
+        path("safety/halt/", admin.site.admin_view(halt_page), name="console_halt"),
+        path("part/safety/progress/", progress_part, name="console_progress"),
         path("part/status/", status_part, name="console_status"),
         path("part/dashboard/", dashboard_part, name="console_dashboard"),
         path("part/equity/", equity_data, name="console_equity"),
@@ -72,3 +97,6 @@ def install() -> None:
     """Add the addresses to the admin site; the theme's site asks for them under these names."""
     admin.site.extra_urls = extra_urls  # type: ignore[attr-defined]
     admin.site.password_change = own_password  # type: ignore[assignment]
+    admin.site.search = search  # type: ignore[attr-defined]
+    admin.site.login = sign_in  # type: ignore[method-assign]
+    admin.site.logout = sign_out  # type: ignore[assignment]

@@ -90,7 +90,7 @@ class Environment:
     @property
     def is_exposed(self) -> bool:
         """Return whether the console answers beyond this machine: HOST or ALLOWED_HOSTS is not loopback."""
-        return not all(values.is_loopback(name) for name in (self.host, *self.allowed_hosts))
+        return _answers_beyond(self.host, self.allowed_hosts)
 
     @property
     def is_served_over_https(self) -> bool:
@@ -111,6 +111,11 @@ class Environment:
         """Return where a browser on this machine finds the console."""
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://{f'[{reachable}]' if ':' in reachable else reachable}:{self.port}/"
+
+
+def _answers_beyond(host: str | None, allowed_hosts: tuple[str, ...] | None) -> bool:
+    """Return whether one of the names is not this machine's own; those that could not be read are told of elsewhere."""
+    return not all(values.is_loopback(name) for name in (host or "127.0.0.1", *(allowed_hosts or ())))
 
 
 def _secret_key(text: str) -> str:
@@ -185,6 +190,11 @@ def load_environment(
     for name in GATES:
         parsed[name.lower()] = values.gate(name, *reading.find(name))
     kill_switch, source = reading.find(KILL_SWITCH)
+    if parsed["debug"] and _answers_beyond(parsed["host"], parsed["allowed_hosts"]):
+        # Its error pages show the settings, and the memory of what failed, to whoever comes by.
+        problems.append(
+            f"DEBUG ({reading.source('DEBUG')}): 0 is needed where HOST or ALLOWED_HOSTS is beyond this machine"
+        )
     if problems:
         raise EnvironmentProblem(problems)
     return Environment(

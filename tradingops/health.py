@@ -9,11 +9,13 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from bots.models import Bot, BotStatus, WorkerHeartbeat
+from bots.models import WorkerHeartbeat
 from bots.models.worker import WorkerKind
 from safety.intents import Level
 from safety.kill_switch import read_state
+from safety.latches import copy_to_row
 from tradingops import __version__
+from tradingops.live_bots import is_anything_live
 
 HEARTBEAT_AGE_S_MAX = 30
 _STARTED_S = time.monotonic()
@@ -50,8 +52,7 @@ def current_mode() -> Mode:
     """Return what the console trades with. Raises DatabaseError when the bots can't be read."""
     if settings.ENVIRONMENT.is_rehearsal:
         return Mode.REHEARSAL
-    live = Bot.objects.filter(dry_run=False).exclude(status=BotStatus.ARCHIVED)
-    return Mode.LIVE if live.exists() else Mode.PAPER
+    return Mode.LIVE if is_anything_live() else Mode.PAPER
 
 
 def worker_heartbeat_age_s(*, now: datetime) -> float | None:
@@ -67,6 +68,7 @@ def worker_heartbeat_age_s(*, now: datetime) -> float | None:
 
 def read_health() -> Health:
     """Return the console's health. A halted console is healthy; one without database or workers is not."""
+    copy_to_row()
     try:
         age_s = worker_heartbeat_age_s(now=timezone.now())
         mode = current_mode().value

@@ -34,11 +34,14 @@ def content_security_policy(
 
 
 def no_null_characters(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Refuse an address with a null character, with 400: PostgreSQL keeps none, and would end each look-up with a 500."""
+    """Refuse an address or a cookie with a null character, with 400: PostgreSQL keeps none, and each look-up would fail."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
             raise SuspiciousOperation("a null character in the address")
+        # A quoted cookie may hold one, written as \000.
+        if any("\0" in value for value in request.COOKIES.values()):
+            raise SuspiciousOperation("a null character in a cookie")
         return get_response(request)
 
     return middleware

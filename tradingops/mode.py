@@ -1,20 +1,26 @@
 """What every page says first: the mode, the trading state and why. What cannot be read is never called paper or active."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import DatabaseError
+from django.conf import settings
+from django.db import Error
 from django.http import HttpRequest
+from django.utils import timezone
 
+from audit import bot_names, figures
 from bots.models import Bot, BotStatus, Venue
 from safety.intents import Level
 from safety.kill_switch import GLOBAL, read_state
+from safety.latches import copy_to_row
 from safety.models import TradingState
-from tradingops.health import Mode, current_mode
+from safety.permissions import ENGAGE
+from tradingops.health import Mode
+from tradingops.live_bots import LiveBots, read_live_bots
 
 MODE_TEXTS = {
     Mode.PAPER: "No real money: orders fill in the built-in paper broker.",
-    Mode.LIVE: "Real money. Bots that are set live trade on a real account.",
+    Mode.LIVE: "Real money.",
     Mode.REHEARSAL: "Loopback venues on this machine. No real venue is reached.",
     None: "The database does not answer, so the mode is not known.",
 }
@@ -24,18 +30,27 @@ LEVEL_TEXTS = {
     Level.HALTED: "No order goes out; cancels still do.",
 }
 MODE_COLOURS = {Mode.PAPER: "info", Mode.LIVE: "danger", Mode.REHEARSAL: "warning", None: "danger"}
+#: A halt of everything sets it, too: beside the halt's own reason it only makes people wonder.
+SETTING_IS_ON = "the kill_switch setting is on"
+NAMES_MAX = 3
+SCOPES_MAX = 20
 CACHE = "_console_status"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleStatus:
-    """The mode (None: not known), the global trading state with its reasons, and the scopes that are held back by themselves."""
+    """The mode (None: not known), the global trading state with its reasons, and the scopes that are held back by themselves.
+
+    ``since`` says when the global state was set and by whom; it is empty while trading is active, or where nobody knows.
+    """
 
     mode: Mode | None
     level: Level
     reasons: tuple[str, ...]
     has_replay: bool
     held_scopes: tuple[str, ...]
+    since: str = ""
+    live: LiveBots = field(default_factory=LiveBots)
 
     @property
     def mode_name(self) -> str:
@@ -52,18 +67,63 @@ class ConsoleStatus:
         """Return what the trading state means, in a sentence."""
         return LEVEL_TEXTS[self.level]
 
+    @property
+    def is_halted(self) -> bool:
+        """Return whether the global state is halted."""
+        return self.level == Level.HALTED
+
+    @property
+    def live_text(self) -> str:
+        """Return which bots touch money on the venues' live path and what they may lose, or an empty text when none does."""
+        if not self.live:
+            return ""
+        count = len(self.live.names)
+        shown = ", ".join(self.live.names[:NAMES_MAX]) + (" and others" if count > NAMES_MAX else "")
+        bots = f"{count} live bot{'' if count == 1 else 's'} ({shown}) may lose up to {figures.money(self.live.at_risk_usd)}."
+        loose = f"{self.live.loose_orders} open live order(s) belong to no bot." if self.live.loose_orders else ""
+        return " ".join(text for text in (bots if count else "", loose) if text)
+
 
 def read_status() -> ConsoleStatus:
     """Return the console's status. Without a database the mode is not known and the state is halted."""
+    copy_to_row()
     state = read_state()
     try:
-        mode: Mode | None = current_mode()
+        live = read_live_bots()
         replay = Bot.objects.filter(venue=Venue.REPLAY).exclude(status=BotStatus.ARCHIVED).exists()
-        held = TradingState.objects.exclude(scope=GLOBAL).exclude(level=Level.ACTIVE).order_by("scope")[:20]
-        scopes = tuple(f"{row.scope} is {row.level}{f': {row.reason}' if row.reason else ''}" for row in held)
-    except DatabaseError:
-        mode, replay, scopes = None, False, ()
-    return ConsoleStatus(mode, state.level, state.reasons, replay, scopes)
+        rows = list(TradingState.objects.exclude(level=Level.ACTIVE).order_by("scope")[: SCOPES_MAX + 1])
+        scopes = tuple(_held(row) for row in rows if row.scope != GLOBAL)
+    except Error:
+        return ConsoleStatus(None, state.level, state.reasons, False, ())
+    since = next((_since(row) for row in rows if row.scope == GLOBAL), "") if state.level != Level.ACTIVE else ""
+    reasons = tuple(reason for reason in state.reasons if reason != SETTING_IS_ON) or state.reasons
+    return ConsoleStatus(_mode(live), state.level, reasons, replay, scopes, since, live)
+
+
+def _mode(live: LiveBots) -> Mode:
+    if settings.ENVIRONMENT.is_rehearsal:
+        return Mode.REHEARSAL
+    return Mode.LIVE if live else Mode.PAPER
+
+
+def _since(row: TradingState) -> str:
+    """Return when a state was set and by whom."""
+    age = figures.age(row.changed_at, timezone.now())
+    return f"since {row.changed_at:%Y-%m-%d %H:%M:%S} UTC ({age}){f' by {row.actor}' if row.actor else ''}"
+
+
+def _held(row: TradingState) -> str:
+    level = row.level if row.level in Level.values else Level.HALTED.value
+    return f"{scope_name(row.scope)} is {level} {_since(row)}{f': {row.reason}' if row.reason else ''}"
+
+
+def scope_name(scope: str) -> str:
+    """Return a scope's name for people: ``everything``, ``venue kraken``, ``bot NAME``."""
+    kind, _, rest = scope.partition(":")
+    if kind == "bot" and rest.isdecimal():
+        known = bot_names.all_bots()
+        return next((f"bot {bot.name}" for bot in known if str(bot.bot_id) == rest), f"bot {rest}")
+    return "everything" if scope == GLOBAL else f"{kind} {rest}".strip()
 
 
 def status_of(request: HttpRequest) -> ConsoleStatus:
@@ -74,9 +134,19 @@ def status_of(request: HttpRequest) -> ConsoleStatus:
     return status
 
 
+def may_engage(request: HttpRequest) -> bool:
+    """Return whether this person may throw the kill switch. Superusers always may."""
+    return bool(request.user.has_perm(ENGAGE))
+
+
 def page_context(request: HttpRequest) -> dict[str, Any]:
     """Return what every page of the admin shows, the sign-in page too. Strangers see the state, not the reasons."""
-    return {"console": status_of(request), "console_private": bool(getattr(request.user, "is_staff", False))}
+    is_staff = bool(getattr(request.user, "is_staff", False))
+    return {
+        "console": status_of(request),
+        "console_private": is_staff,
+        "console_may_engage": is_staff and may_engage(request),
+    }
 
 
 def environment(request: HttpRequest) -> list[str]:

@@ -37,6 +37,8 @@ ALLOWED_HOSTS = list(ENVIRONMENT.allowed_hosts)
 CSRF_TRUSTED_ORIGINS = list(ENVIRONMENT.csrf_trusted_origins)
 
 INSTALLED_APPS = [
+    # Before the users' app, whose commands that change people it replaces by audited ones.
+    "tradingops",
     "unfold",
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
@@ -45,11 +47,13 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "ninja",
     "audit",
     "safety",
     "bots",
-    "tradingops",
     # After bots, whose qcluster command and read-only admin pages take the place of django-q2's.
     "django_q",
 ]
@@ -63,6 +67,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "tradingops.sessions.limit_sessions",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
@@ -117,6 +122,19 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 SHIFT_LIFE_S = 300
 RUNNERS_WANTED = 2
 
+# Readiness: the modules that register its checks, and what reads the running processes' facts.
+READINESS_MODULES = [
+    "safety.checks.processes",
+    "safety.checks.rehearsal",
+    "safety.checks.database",
+    "safety.checks.audit_chain",
+    "safety.checks.controls",
+    "bots.readiness_checks",
+    "bots.readiness_venues",
+    "tradingops.readiness_checks",
+]
+READINESS_PROCESSES = "bots.workers.facts.read_processes"
+
 # Signing in.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [
@@ -126,18 +144,29 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
-# By name and address together: a stranger who guesses can't lock the operator out of the kill button.
+# By name and address together, and apart for a browser that signed in before: a stranger who guesses can't lock the
+# operator out of the kill button. See safety/sign_in_throttle.py.
+AXES_HANDLER = "safety.sign_in_throttle.ThrottleHandler"
+AXES_USERNAME_CALLABLE = "safety.sign_in_throttle.throttle_key"
+AXES_CLIENT_IP_CALLABLE = "safety.client_address.client_address"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_LOCKOUT_TEMPLATE = "429.html"
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_SENSITIVE_PARAMETERS = ["username", "password", "again_password", "again_code"]
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+OTP_TOTP_ISSUER = "tradingops"
 
 # Browsers. Cookies are for https alone once an https origin is trusted; on a laptop's loopback address there is no https.
 LOGIN_REDIRECT_URL = "admin:index"
-SESSION_COOKIE_AGE = 12 * 60 * 60
+CSRF_FAILURE_VIEW = "tradingops.failures.csrf_failed"
+# A session ends after an hour in which nobody did anything, and after twelve hours whatever was done (docs/people.md).
+SESSION_IDLE_S = 60 * 60
+SESSION_COOKIE_AGE = SESSION_LIFE_S = 12 * 60 * 60
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENVIRONMENT.is_served_over_https
 SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60 if ENVIRONMENT.is_served_over_https else 0
 SECURE_REFERRER_POLICY = "same-origin"

@@ -44,9 +44,15 @@ UNFOLD: dict[str, Any] = {
     "ENVIRONMENT_TITLE_PREFIX": "tradingops.mode.title_prefix",
     "GLOBAL_CALLBACK": "tradingops.mode.page_context",
     "DASHBOARD_CALLBACK": "tradingops.dashboard.add_context",
-    "STYLES": [_own("console.css")],
+    "STYLES": [_own("console.css"), _own("bots.css")],
     "SCRIPTS": [_own("console.js")],
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _own("favicon.svg")}],
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+            {"title": "Second factor", "link": reverse_lazy("admin:console_second_factor")},
+        ],
+    },
     "COLORS": {
         "primary": {
             "50": "oklch(97% .014 254.604)",
@@ -70,6 +76,8 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Dashboard", "dashboard", "index"),
                     _list("Bots", "smart_toy", "bots.bot"),
+                    _item("Set up a bot", "add_circle", "console_setup", "bots.add_bot"),
+                    _item("Safety", "shield", "console_safety", "safety.view_tradingstate"),
                 ],
             },
             {
@@ -91,9 +99,10 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
-                "title": "Safety",
+                "title": "Safety settings",
                 "separator": True,
                 "items": [
+                    _item("What if", "help", "console_what_if", "safety.view_tradingstate"),
                     _list("Trading state", "traffic", "safety.tradingstate"),
                     _list("Settings", "settings", "safety.setting"),
                     _item("Replay speed", "fast_forward", "console_replay", "bots.operate_bot"),

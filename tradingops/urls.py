@@ -20,3 +20,5 @@ urlpatterns = [
     # After the API's own: what it doesn't know answers in its error shape, too.
     path("api/<path:rest>", no_such_endpoint),
 ]
+
+handler500 = "tradingops.failures.server_error"

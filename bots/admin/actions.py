@@ -8,24 +8,38 @@ from django.http import HttpRequest
 
 from audit import figures
 from audit.admin_base import actor_of
-from bots import manager
+from bots import going_live, manager
 from bots.market_data.base import MarketDataError
-from bots.models import Bot, Order
+from bots.models import Bot, BotStatus, Order
 from bots.order_states import OrderStatus
+from safety import kill_switch
+from safety.intents import Level
+from safety.permissions import ENGAGE, OPERATE_BOT, may_operate
 
-OPERATE = "bots.operate_bot"
+OPERATE = OPERATE_BOT
+REASON_CHARS_MAX = 500
+HALT_REASON = "Halted by hand from the bot's page."
 
 
 @dataclass(frozen=True, slots=True)
 class BotAction:
-    """One thing to do to a bot. ``run`` takes bot id and actor and returns what to tell; it raises BotActionError."""
+    """One thing to do to a bot.
+
+    ``run`` takes bot id, actor and reason and returns what to tell; it raises BotActionError. ``confirm`` is what the button says
+    that answers the ``question``. ``right`` is ``operate`` or ``halt``; what ``raises_risk`` takes more of a live bot.
+    """
 
     key: str
     label: str
     icon: str
-    run: Callable[[int, str], str]
+    run: Callable[[int, str, str], str]
     question: str = ""
+    confirm: str = ""
     is_danger: bool = False
+    right: str = "operate"
+    raises_risk: bool = False
+    takes_reason: bool = False
+    fits: Callable[[Bot], bool] = lambda bot: True
 
     @property
     def needs_confirmation(self) -> bool:
@@ -33,31 +47,47 @@ class BotAction:
         return bool(self.question)
 
 
-def _start(bot_id: int, actor: str) -> str:
+def _start(bot_id: int, actor: str, reason: str) -> str:
     return (
         f"{manager.start(bot_id, actor=actor)} is running. Its next tick follows within seconds, if a worker is alive."
     )
 
 
-def _pause(bot_id: int, actor: str) -> str:
+def _pause(bot_id: int, actor: str, reason: str) -> str:
     return f"{manager.pause(bot_id, actor=actor)} is paused: it buys nothing and goes on managing its exits."
 
 
-def _stop(bot_id: int, actor: str) -> str:
+def _stop(bot_id: int, actor: str, reason: str) -> str:
     name = manager.stop(bot_id, actor=actor)
     return f"{name} is stopped: its resting orders are cancelled, its position is kept and nobody manages it."
 
 
-def _archive(bot_id: int, actor: str) -> str:
+def _archive(bot_id: int, actor: str, reason: str) -> str:
     return f"{manager.archive(bot_id, actor=actor)} is archived. Its history stays."
 
 
-def _close(bot_id: int, actor: str) -> str:
+def _close(bot_id: int, actor: str, reason: str) -> str:
     submission = manager.close_position(bot_id, actor=actor)
     if submission.is_denied:
         reasons = " ".join(denial.message for denial in submission.denials)
         raise manager.BotActionError(f"Nothing was sold, the order was denied: {reasons}")
     return _told_of_close(submission.order)
+
+
+def _to_paper(bot_id: int, actor: str, reason: str) -> str:
+    bot = going_live.set_paper(bot_id, actor=actor, reason=reason)
+    if not bot.is_live:
+        return f"{bot} is on paper. It sends no more live orders."
+    return (
+        f"{bot} still holds a live position or a live order, so it stays live and only sells. Its resting purchases are being "
+        "cancelled; it turns to paper by itself when it holds nothing. To be done sooner, close its position."
+    )
+
+
+def _halt(bot_id: int, actor: str, reason: str) -> str:
+    bot = Bot.objects.get(pk=bot_id)
+    kill_switch.engage(Level.HALTED, reason or HALT_REASON, actor=actor, scope=f"bot:{bot_id}")
+    return f"{bot} is halted: no order of it goes out, not even a sale. A person releases it on the Safety page."
 
 
 def _told_of_close(order: Order) -> str:
@@ -79,26 +109,45 @@ def _words(status: str) -> str:
 ACTIONS = {
     action.key: action
     for action in (
-        BotAction("start", "Start", "play_arrow", _start),
+        BotAction("start", "Start", "play_arrow", _start, raises_risk=True),
         BotAction("pause", "Pause", "pause", _pause),
         BotAction("stop", "Stop", "stop", _stop),
+        BotAction("to-paper", "Set to paper", "undo", _to_paper, fits=lambda bot: bot.is_live and not bot.turning_to_paper),
         BotAction(
             "close-position", "Close position now…", "sell", _close,
-            "Sell the whole position at the market now?", is_danger=True,
+            "Sell the whole position at the market now?", "Yes, sell now", is_danger=True,
+        ),
+        BotAction(
+            "halt", "Halt this bot…", "front_hand", _halt,
+            "Halt now? Nothing is sent any more, not even a sale, until a person releases it.", "CONFIRM: halt",
+            is_danger=True, right="halt", takes_reason=True,
         ),
         BotAction(
             "archive", "Archive…", "archive", _archive,
-            "Retire for good? Resting orders are cancelled; the history stays.",
+            "Retire for good? Resting orders are cancelled; the history stays.", "Yes, archive",
+            fits=lambda bot: bot.status != BotStatus.ARCHIVED,
         ),
     )
 }  # fmt: skip
 
 
+def may(request: HttpRequest, action: BotAction, bot: Bot | None = None) -> bool:
+    """Return whether this person may do ``action``, to ``bot`` or to any bot at all."""
+    if action.right == "halt":
+        return bool(request.user.has_perm(ENGAGE))
+    is_live = bot is not None and bot.is_live
+    return may_operate(request.user, is_live=is_live, raises_risk=action.raises_risk)
+
+
 def run_for_bots(request: HttpRequest, action: BotAction, bots: Iterable[Bot]) -> None:
     """Do ``action`` to each bot by itself, so that one refusal stops no other, and tell what came of each."""
+    reason = request.POST.get("reason", "").strip()[:REASON_CHARS_MAX] if action.takes_reason else ""
     for bot in bots:
+        if not may(request, action, bot):
+            messages.error(request, f"{bot.name}: you have no right to do this to it.")
+            continue
         try:
-            messages.success(request, action.run(bot.pk, actor_of(request)))
+            messages.success(request, action.run(bot.pk, actor_of(request), reason))
         except (manager.BotActionError, MarketDataError) as refused:
             messages.error(request, f"{bot.name}: {refused}")
 

@@ -15,10 +15,11 @@ from audit import figures
 from audit.admin import market_shown
 from audit.admin_base import ConsoleModelAdmin, display
 from audit.templatetags.figures import pnl
-from bots.admin import bot_views
-from bots.admin.actions import ACTIONS, OPERATE, BotAction, run_for_bots
+from bots.admin import bot_views, going_live_views
+from bots.admin.actions import ACTIONS, BotAction, run_for_bots
 from bots.admin.overview import overviews, with_books
 from bots.models import Bot
+from safety.permissions import ENGAGE, TRADE_LIVE, may_operate
 
 STATUS_COLOURS = {"Running": "success", "Paused": "warning", "Stopped": "default", "Archived": "default"}
 
@@ -26,7 +27,7 @@ STATUS_COLOURS = {"Running": "success", "Paused": "warning", "Stopped": "default
 def _bulk(action: BotAction) -> Any:
     """Return the list's action for a BotAction. It is a POST with CSRF; what needs a confirmation asks first."""
 
-    @admin.action(description=action.label, permissions=["operate"])
+    @admin.action(description=action.label, permissions=[action.right])
     def act(model_admin: "BotAdmin", request: HttpRequest, queryset: QuerySet[Bot]) -> HttpResponse | None:
         bots = list(with_books(queryset))
         if action.needs_confirmation and "confirmed" not in request.POST:
@@ -36,6 +37,21 @@ def _bulk(action: BotAction) -> Any:
 
     act.__name__ = f"{action.key.replace('-', '_')}_bots"
     return act
+
+
+@admin.action(description="Go live…", permissions=["trade_live"])
+def _go_live_bots(model_admin: "BotAdmin", request: HttpRequest, queryset: QuerySet[Bot]) -> HttpResponse:
+    """Lead to the page that lists every lock and limit and asks for each bot's name. Nothing changes here."""
+    return going_live_views.to_page("bots_bot_go_live", queryset)
+
+
+@admin.action(description="Let them buy again…", permissions=["trade_live"])
+def _clear_held_bots(model_admin: "BotAdmin", request: HttpRequest, queryset: QuerySet[Bot]) -> HttpResponse:
+    """Lead to the page that asks for a reason. Nothing changes here."""
+    return going_live_views.to_page("bots_bot_clear_held", queryset)
+
+
+_go_live_bots.__name__, _clear_held_bots.__name__ = "go_live_bots", "clear_held_bots"
 
 
 @admin.register(Bot)
@@ -49,7 +65,8 @@ class BotAdmin(ConsoleModelAdmin):
     search_fields = ("name", "symbol")
     ordering = ("name",)
     list_per_page = 50
-    actions = [_bulk(action) for action in ACTIONS.values()]
+    list_before_template = "admin/bots/bot/list_intro.html"
+    actions = [*(_bulk(action) for action in ACTIONS.values()), _go_live_bots, _clear_held_bots]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Bot]:
         """Return the bots with their books, so that a row costs no query."""
@@ -66,19 +83,30 @@ class BotAdmin(ConsoleModelAdmin):
 
     def has_operate_permission(self, request: HttpRequest, obj: Bot | None = None) -> bool:
         """Return whether this person may start, stop, pause and close bots."""
-        return request.user.has_perm(OPERATE)
+        return may_operate(request.user, is_live=obj is not None and obj.is_live, raises_risk=False)
+
+    def has_halt_permission(self, request: HttpRequest, obj: Bot | None = None) -> bool:
+        """Return whether this person may throw the kill switch."""
+        return bool(request.user.has_perm(ENGAGE))
+
+    def has_trade_live_permission(self, request: HttpRequest, obj: Bot | None = None) -> bool:
+        """Return whether this person may set bots live, and let held entries go on."""
+        return bool(request.user.has_perm(TRADE_LIVE))
 
     def get_urls(self) -> list[URLPattern]:
         """Return the pages of the bots. Actions are POSTs; a GET at most asks whether it shall be done."""
         wrap = self.admin_site.admin_view
 
-        def view(name: str) -> Any:
-            return wrap(lambda request, **kwargs: getattr(bot_views, name)(self, request, **kwargs))
+        def view(name: str, room: Any = bot_views) -> Any:
+            return wrap(lambda request, **kwargs: getattr(room, name)(self, request, **kwargs))
 
         own = [
             path("<int:bot_id>/live/", view("live_part"), name="bots_bot_live"),
             path("<int:bot_id>/equity/", view("equity_data"), name="bots_bot_equity"),
             path("<int:bot_id>/do/<slug:key>/", view("act"), name="bots_bot_act"),
+            path("go-live/", view("go_live", going_live_views), name="bots_bot_go_live"),
+            path("<int:bot_id>/go-live/", view("go_live", going_live_views), name="bots_bot_go_live_one"),
+            path("clear-held/", view("clear_held", going_live_views), name="bots_bot_clear_held"),
         ]
         return own + super().get_urls()
 
@@ -97,9 +125,11 @@ class BotAdmin(ConsoleModelAdmin):
         """Return what the bot is asked to do."""
         return bot.get_status_display()
 
-    @display(description="Mode", label={"Paper": "info", "Live": "danger"})
-    def mode(self, bot: Bot) -> str:
-        """Return whether real money is meant."""
+    @display(description="Mode", label={"Paper": "info", "Live": "danger", "Live, blocked": "danger"})
+    def mode(self, bot: Any) -> str:
+        """Return whether real money is meant, and whether a shut gate holds it back."""
+        if bot.overview.is_blocked_live:
+            return "Live, blocked"
         return "Live" if bot.is_live else "Paper"
 
     @display(description="Market", ordering="symbol")

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
@@ -14,22 +15,26 @@ from django.urls import reverse
 from django.utils import timezone
 
 from audit.admin_base import actor_of
-from audit.models import OrderEvent
+from audit.models import EventKind, OrderEvent
 from bots import manager
 from bots.admin import equity
-from bots.admin.actions import ACTIONS, BotAction, run_for_bots
+from bots.admin.actions import ACTIONS, REASON_CHARS_MAX, BotAction, may, run_for_bots
 from bots.admin.forms import BotForm, EditBotForm, NewBotForm
+from bots.admin.limit_bars import limit_bars
 from bots.admin.overview import BotOverview, overview, overviews, with_books
-from bots.models import Bot, BotStatus, Deal, Fill, Order
+from bots.blocks import from_tick
+from bots.models import Bot, BotStatus, Deal, Fill, Order, Venue
 from bots.order_states import OPEN_STATES, RESTING_STATES
 from bots.strategies import registry
 from bots.strategies.base import Strategy
 from bots.strategies.schema import ParamError
+from safety.permissions import CLEAR_HOLDS, TRADE_LIVE
 
 if TYPE_CHECKING:
     from bots.admin.bot import BotAdmin
 
 ROWS = 8
+EVENTS_LOOKED_AT = 300
 CHART_HOURS = 24
 
 
@@ -41,11 +46,13 @@ def strategy_title(bot: Bot) -> str:
 
 def bot_page(model_admin: "BotAdmin", request: HttpRequest, object_id: str) -> HttpResponse:
     """Show one bot, or save its settings through the manager."""
-    bot = _bot(object_id)
+    bot = get_bot(object_id)
     if not model_admin.has_view_permission(request, bot):
         raise PermissionDenied
     strategy, form = _strategy(bot), None
     may_edit = model_admin.has_change_permission(request, bot) and bot.status != BotStatus.ARCHIVED
+    # Other settings of a live bot can mean more real money at risk.
+    may_edit = may_edit and (not bot.is_live or request.user.has_perm(TRADE_LIVE))
     if strategy is not None:
         form = EditBotForm(request.POST or None, bot=bot, strategy=strategy)
     if request.method == "POST":
@@ -53,13 +60,15 @@ def bot_page(model_admin: "BotAdmin", request: HttpRequest, object_id: str) -> H
             raise PermissionDenied
         if form.is_valid() and _saved(request, form, bot):
             return HttpResponseRedirect(request.path)
-    context = _context(model_admin, request, bot.name) | _live_context(bot) | {
+    context = page_context(model_admin, request, bot.name) | live_context(request, bot) | {
         "original": bot,
         "bot": bot,
         "form": form,
         "may_edit": may_edit,
         "strategy": strategy,
-        "actions": _actions_of(bot) if model_admin.has_operate_permission(request) else [],
+        "actions": _actions_of(request, bot),
+        "may_go_live": may_go_live(request, bot),
+        "may_clear_held": bool(bot.entries_held) and request.user.has_perm(CLEAR_HOLDS),
         "chart_hours": CHART_HOURS,
     }  # fmt: skip
     return TemplateResponse(request, "admin/bots/bot/page.html", context)
@@ -69,14 +78,14 @@ def live_part(model_admin: "BotAdmin", request: HttpRequest, bot_id: int) -> Htt
     """Answer with the moving part of a bot's page."""
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
-    return TemplateResponse(request, "admin/bots/bot/live.html", _live_context(_bot(bot_id)))
+    return TemplateResponse(request, "admin/bots/bot/live.html", live_context(request, get_bot(bot_id)))
 
 
 def equity_data(model_admin: "BotAdmin", request: HttpRequest, bot_id: int) -> HttpResponse:
     """Answer with the points of the bot's equity chart, in the book it trades in."""
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
-    bot = _bot(bot_id)
+    bot = get_bot(bot_id)
     since = timezone.now() - timedelta(hours=CHART_HOURS)
     points = equity.curve(Bot.objects.filter(pk=bot.pk), is_live=bot.is_live, since=since)
     return JsonResponse({"points": equity.chart_data(points)})
@@ -87,9 +96,9 @@ def act(model_admin: "BotAdmin", request: HttpRequest, bot_id: int, key: str) ->
     action = ACTIONS.get(key)
     if action is None:
         raise Http404
-    if not model_admin.has_operate_permission(request):
+    bot = get_bot(bot_id)
+    if not may(request, action, bot):
         raise PermissionDenied
-    bot = _bot(bot_id)
     if request.method == "GET" and action.needs_confirmation:
         return confirm(model_admin, request, action, [bot], is_bulk=False)
     if request.method != "POST":
@@ -105,9 +114,11 @@ def confirm(
 ) -> HttpResponse:
     """Ask before an action, naming for each bot what will be sold or cancelled."""
     seen = overviews(bots, timezone.now())
-    context = _context(model_admin, request, action.label.rstrip("…")) | {
+    context = page_context(model_admin, request, action.label.rstrip("…")) | {
         "action": action,
-        "subjects": [{"seen": one, "resting": _resting(one.bot).count()} for one in seen],
+        "subjects": [{"seen": one, "resting": resting_of(one.bot).count()} for one in seen],
+        "reason": request.POST.get("reason", ""),
+        "reason_chars_max": REASON_CHARS_MAX,
         "is_bulk": is_bulk,
         "bulk_name": request.POST.get("action", ""),
         "back": reverse("admin:bots_bot_changelist")
@@ -122,7 +133,7 @@ def add_page(model_admin: "BotAdmin", request: HttpRequest) -> HttpResponse:
     """Offer the strategies; with one chosen, its form. The new bot is on paper and stopped."""
     if not model_admin.has_add_permission(request):
         raise PermissionDenied
-    context = _context(model_admin, request, "Add bot") | {"strategies": registry.all()}
+    context = page_context(model_admin, request, "Add bot") | {"strategies": registry.all()}
     key = request.GET.get("strategy", "")
     if key not in {strategy.key for strategy in registry.all()}:
         return TemplateResponse(request, "admin/bots/bot/add_strategy.html", context)
@@ -158,7 +169,7 @@ def _saved(request: HttpRequest, form: EditBotForm, bot: Bot) -> bool:
         )
         return False
     try:
-        manager.update(form.apply(_bot(bot.pk)), actor=actor_of(request))
+        manager.update(form.apply(get_bot(bot.pk)), actor=actor_of(request))
     except (manager.BotActionError, ParamError, IntegrityError) as error:
         _show_refusal(form, error)
         return False
@@ -175,7 +186,8 @@ def _show_refusal(form: BotForm, error: Exception) -> None:
         form.add_error(None, str(error))
 
 
-def _bot(bot_id: str | int) -> Bot:
+def get_bot(bot_id: str | int) -> Bot:
+    """Return a bot with its books. Raises Http404."""
     if not str(bot_id).isdecimal():
         raise Http404
     return get_object_or_404(with_books(Bot.objects.all()), pk=bot_id)
@@ -188,11 +200,20 @@ def _strategy(bot: Bot) -> Strategy | None:
         return None
 
 
-def _actions_of(bot: Bot) -> list[BotAction]:
-    return [] if bot.status == BotStatus.ARCHIVED else list(ACTIONS.values())
+def _actions_of(request: HttpRequest, bot: Bot) -> list[BotAction]:
+    """Return what this person can do to this bot as it stands."""
+    if bot.status == BotStatus.ARCHIVED:
+        return []
+    return [one for one in ACTIONS.values() if one.fits(bot) and may(request, one, bot)]
 
 
-def _context(model_admin: "BotAdmin", request: HttpRequest, title: str) -> dict[str, Any]:
+def may_go_live(request: HttpRequest, bot: Bot) -> bool:
+    """Return whether the way to live is shown to this person: the bot can be live, and is not, or is on its way back."""
+    can = bot.venue != Venue.REPLAY and bot.status != BotStatus.ARCHIVED
+    return can and (not bot.is_live or bot.turning_to_paper) and request.user.has_perm(TRADE_LIVE)
+
+
+def page_context(model_admin: "BotAdmin", request: HttpRequest, title: str) -> dict[str, Any]:
     return {
         **model_admin.admin_site.each_context(request),
         "title": title,
@@ -201,11 +222,11 @@ def _context(model_admin: "BotAdmin", request: HttpRequest, title: str) -> dict[
     }
 
 
-def _resting(bot: Bot) -> QuerySet[Order]:
+def resting_of(bot: Bot) -> QuerySet[Order]:
     return Order.objects.filter(bot=bot, status__in=RESTING_STATES)
 
 
-def _live_context(bot: Bot) -> dict[str, Any]:
+def live_context(request: HttpRequest, bot: Bot) -> dict[str, Any]:
     """Return what moves on a bot's page, all as of one moment."""
     now = timezone.now()
     seen: BotOverview = overview(bot, now)
@@ -214,6 +235,9 @@ def _live_context(bot: Bot) -> dict[str, Any]:
         "now": now,
         "seen": seen,
         "bot": bot,
+        "is_rehearsal": settings.ENVIRONMENT.is_rehearsal,
+        "denial": last_denial(bot),
+        "bars": [] if bot.status == BotStatus.ARCHIVED else limit_bars(bot, now),
         "deal": Deal.objects.filter(bot=bot, is_live=bot.is_live, closed_at__isnull=True).first(),
         "deals_closed": Deal.objects.filter(bot=bot, is_live=bot.is_live, closed_at__isnull=False).count(),
         "orders": orders.order_by("-id")[:ROWS],
@@ -222,3 +246,15 @@ def _live_context(bot: Bot) -> dict[str, Any]:
         "fills": Fill.objects.filter(order__bot=bot).select_related("order").order_by("-id")[:ROWS],
         "events": OrderEvent.objects.filter(bot_id=bot.pk).order_by("-id")[:ROWS],
     }
+
+
+def last_denial(bot: Bot) -> dict[str, Any] | None:
+    """Return a bot's last denied order with every reason, when it is among its last events."""
+    # Bounded: a bot that was never denied anything may have a million rows.
+    recent = OrderEvent.objects.filter(bot_id=bot.pk).order_by("-id").values_list("pk", "event")[:EVENTS_LOOKED_AT]
+    found = next((pk for pk, event in recent if event == EventKind.DENIED), None)
+    if found is None:
+        return None
+    event = OrderEvent.objects.get(pk=found)
+    details = event.details if isinstance(event.details, dict) else {}
+    return {"event": event, "blocks": from_tick(details.get("reasons", []))}

@@ -21,6 +21,7 @@ PARAM = "param_"
 MONEY_MAX = Decimal(1_000_000_000)
 NAME_CHARS_MAX = 60
 POLL_S_MAX = 86_400
+FIRST_VALUES = {"paper_equity_usd": "100000", "capital_usd": "1000", "poll_seconds": 5}
 
 
 def _money(label: str, help_text: str) -> forms.DecimalField:
@@ -60,6 +61,10 @@ class BotForm(forms.Form):
         """Return the fields of the strategy's params."""
         return [self[name] for name in self.fields if name.startswith(PARAM)]
 
+    def param_errors(self) -> bool:
+        """Return whether something is wrong with the strategy's params."""
+        return any(name.startswith(PARAM) for name in self.errors)
+
     def clean_name(self) -> str:
         """Refuse a name that another bot has."""
         name: str = self.cleaned_data["name"].strip()
@@ -79,6 +84,19 @@ class BotForm(forms.Form):
                 self.show_param_error(error)
         return cleaned
 
+    def new_bot_for(self, venue: str, symbol: str) -> NewBot:
+        """Return what the manager makes a bot for this market from; the form is valid."""
+        return NewBot(
+            name=self.cleaned_data["name"],
+            venue=venue,
+            symbol=symbol,
+            strategy=self.strategy.key,
+            capital_usd=self.cleaned_data["capital_usd"],
+            params=self.params,
+            poll_seconds=self.cleaned_data["poll_seconds"],
+            paper_equity_usd=self.cleaned_data["paper_equity_usd"],
+        )
+
     def show_param_error(self, error: ParamError) -> None:
         """Show each problem at its param's field, and what belongs to none above the form."""
         for name, problems in error.errors.items():
@@ -96,28 +114,13 @@ class NewBotForm(BotForm):
     field_order = ("name", "market")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        initial = {
-            "paper_equity_usd": "100000",
-            "capital_usd": "1000",
-            "poll_seconds": 5,
-            **(kwargs.pop("initial", None) or {}),
-        }
-        super().__init__(*args, initial=initial, **kwargs)
+        super().__init__(*args, initial=FIRST_VALUES | (kwargs.pop("initial", None) or {}), **kwargs)
         self.fields["market"].choices = market_choices()  # type: ignore[attr-defined]
 
     def new_bot(self) -> NewBot:
         """Return what the manager makes the bot from."""
         venue, _, symbol = self.cleaned_data["market"].partition(":")
-        return NewBot(
-            name=self.cleaned_data["name"],
-            venue=venue,
-            symbol=symbol,
-            strategy=self.strategy.key,
-            capital_usd=self.cleaned_data["capital_usd"],
-            params=self.params,
-            poll_seconds=self.cleaned_data["poll_seconds"],
-            paper_equity_usd=self.cleaned_data["paper_equity_usd"],
-        )
+        return self.new_bot_for(venue, symbol)
 
 
 class EditBotForm(BotForm):

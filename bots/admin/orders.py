@@ -76,6 +76,8 @@ class FillInline(TabularInline):  # type: ignore[misc]
 def cancel_selected(model_admin: "OrderAdmin", request: HttpRequest, queryset: QuerySet[Order]) -> HttpResponse | None:
     """Ask, then cancel the chosen orders, each by itself."""
     orders = list(queryset)
+    if not orders:
+        return None
     if "confirmed" not in request.POST:
         return model_admin.confirm_cancel(request, orders, is_bulk=True)
     cancel_orders(request, orders)

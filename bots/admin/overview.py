@@ -10,24 +10,16 @@ from decimal import Decimal
 
 from django.db.models import QuerySet
 
+from bots.blocks import TICKING, Block, blocks_now
 from bots.books import EXACT
 from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
-from bots.models import Bot, BotStatus, Position, Venue
-from safety.controls.base import StateReading
-from safety.intents import Level
+from bots.models import Bot, Position, Venue
 from safety.kill_switch import StateBook
 
-TICKING = (BotStatus.RUNNING, BotStatus.PAUSED)
 SILENT_AFTER_S_MIN = 30
 SILENT_AFTER_POLLS = 3
-NOT_KNOWN_WHY = "what the tick said cannot be read"
-STATE_TEXTS = {
-    Level.ACTIVE: "Trading is active",
-    Level.REDUCING: "Only orders that shrink a position are allowed",
-    Level.HALTED: "Trading is halted",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +47,7 @@ class BotOverview:
     ticked_at: datetime | None
     is_silent: bool
     note: str
-    blocked_by: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
 
     @property
     def average_price(self) -> Decimal | None:
@@ -85,6 +77,16 @@ class BotOverview:
         if self.value is None or self.bot.is_live:
             return None
         return self.bot.paper_equity_usd + self.cash_flow + self.value
+
+    @property
+    def blocked_by(self) -> list[str]:
+        """Return what holds the bot back, as sentences."""
+        return [block.message for block in self.blocks]
+
+    @property
+    def is_blocked_live(self) -> bool:
+        """Return whether the bot is set live and a shut gate lets none of its orders out."""
+        return self.bot.is_live and any(block.code == "LIVE_GATE_CLOSED" for block in self.blocks)
 
     @property
     def is_replay(self) -> bool:
@@ -117,7 +119,7 @@ def _overview(bot: Bot, moment: Moment, states: StateBook) -> BotOverview:
     position = next((one for one in bot.positions.all() if one.is_live == bot.is_live), None) or Position(
         bot=bot, is_live=bot.is_live
     )
-    mark, problem = _mark(bot, position, moment)
+    market, no_market = _market(bot, moment)
     tick = getattr(bot, "tick", None)
     ticked_at = None if tick is None else tick.ticked_at
     return BotOverview(
@@ -127,25 +129,30 @@ def _overview(bot: Bot, moment: Moment, states: StateBook) -> BotOverview:
         realised_pnl=position.realised_pnl,
         fees=position.fees,
         cash_flow=position.cash_flow,
-        mark=mark,
-        mark_problem=problem,
+        mark=_stored_mark(position) if market is None else _mark(market, moment.now),
+        mark_problem=no_market or _quote_problem(market, moment.now),
         ticked_at=ticked_at,
         is_silent=_is_silent(bot, ticked_at, moment.now),
         note="" if tick is None else tick.note,
-        blocked_by=_blocks(bot, None if tick is None else tick.blocked_by, states.reading(bot.venue, bot.pk)),
+        blocks=blocks_now(bot, states.reading(bot.venue, bot.pk), no_market),
     )
 
 
-def _mark(bot: Bot, position: Position, moment: Moment) -> tuple[Mark | None, str]:
-    """Return the mark, and what is wrong with it for people; an empty text when nothing is."""
+def _market(bot: Bot, moment: Moment) -> tuple[Market | None, str]:
+    """Return the bot's market, or None and why there is none."""
     try:
-        market = moment.market(bot.venue, bot.symbol)
+        return moment.market(bot.venue, bot.symbol), ""
     except MarketDataError as error:
-        return _stored_mark(position), str(error)
+        return None, str(error)
+
+
+def _mark(market: Market, now: datetime) -> Mark:
     quote = market.view.quote
-    stale = _is_stale(market, moment.now)
-    problem = "The quote is too old to enter on." if stale else ""
-    return Mark(quote.bid, quote.seen_at, quote.source, stale), problem
+    return Mark(quote.bid, quote.seen_at, quote.source, _is_stale(market, now))
+
+
+def _quote_problem(market: Market | None, now: datetime) -> str:
+    return "The quote is too old to enter on." if market is not None and _is_stale(market, now) else ""
 
 
 def _stored_mark(position: Position) -> Mark | None:
@@ -164,26 +171,3 @@ def _is_silent(bot: Bot, ticked_at: datetime | None, now: datetime) -> bool:
         return False
     patience = timedelta(seconds=max(SILENT_AFTER_S_MIN, SILENT_AFTER_POLLS * bot.poll_seconds))
     return ticked_at is None or now - ticked_at > patience
-
-
-def _blocks(bot: Bot, blocked_by: object, state: StateReading) -> list[str]:
-    """Return why the bot does not trade, as sentences. What cannot be read is said, not left out.
-
-    The trading state and what holds entries are read now: a bot that proposed nothing has not met them in its last tick.
-    """
-    held = [f"Entries are held: {bot.entries_held}"] if bot.entries_held else []
-    if bot.status not in TICKING:
-        return held
-    stopped = [f"{STATE_TEXTS[state.level]}: {'; '.join(state.reasons)}."] if state.level != Level.ACTIVE else []
-    if not isinstance(blocked_by, list | None):
-        return [*stopped, *held, NOT_KNOWN_WHY]
-    known_now = {"KILL_SWITCH", *(("ENTRIES_HELD",) if held else ())}
-    return [*stopped, *held, *(_sentence(one) for one in blocked_by or [] if _code(one) not in known_now)]
-
-
-def _sentence(block: object) -> str:
-    return str(block.get("message") or block) if isinstance(block, dict) else str(block)
-
-
-def _code(block: object) -> str:
-    return str(block.get("code", "")) if isinstance(block, dict) else ""

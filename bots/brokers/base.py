@@ -1,17 +1,22 @@
-"""What a broker is. Only bots/executor.py calls ``submit`` and ``cancel``; an architecture test holds that."""
+"""What a broker is. Only bots/executor/ calls ``submit`` and ``cancel``; an architecture test holds that."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
 from bots.market_data.base import Traded
 from bots.order_states import OrderStatus
-from safety.intents import InstrumentRules, OrderIntent, Permit, Quote
+from safety.intents import InstrumentRules, MarketStatus, OrderIntent, Permit, Quote
 
 
 class PermitError(Exception):
     """A broker was handed an order without a permit for exactly that order. Nothing was sent."""
+
+
+class VenueError(Exception):
+    """A venue could not be asked, or gave no sound answer. The message is for people and holds no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +74,97 @@ def require_permit(order: OrderIntent, permit: Permit) -> None:
         raise PermitError(f"no permit for order {order.client_order_id}: nothing was sent")
 
 
-class Broker(Protocol):
-    """Sends orders to one venue, or fills them on paper."""
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """What a search for one order at its venue came to.
 
-    def submit(self, order: OrderIntent, permit: Permit) -> OrderReport:
-        """Send ``order`` once. Raises PermitError without a permit for exactly this order."""
+    ``found`` is the order, which agreed in symbol, side, quantity and time, with every execution that is known of it.
+    ``is_complete``: everything that could hold it was asked and answered soundly, so that None in ``found`` means that the
+    order was not there at that moment. ``reason`` says, for people, why a search was not complete.
+    """
+
+    found: OrderReport | None = None
+    is_complete: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReport:
+    """What an account holds at its venue. Figures are totals; what open orders hold back is in ``on_hold``, of both kinds.
+
+    ``cash_usd`` is by currency (USD, USDT, USDC count as dollars); ``holdings`` are in base units by asset, only what can be
+    traded. ``flags`` are those that the venue set against the account.
+    """
+
+    cash_usd: Mapping[str, Decimal]
+    holdings: Mapping[str, Decimal]
+    on_hold: Mapping[str, Decimal] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRights:
+    """What the venue lets its key do. Unless ``is_known`` the answer could not be had, for ``reason``.
+
+    ``is_refused``: the venue does not take the key at all. ``ip_allowlist`` is None where the venue does not say.
+    """
+
+    names: frozenset[str] = frozenset()
+    can_trade: bool = False
+    can_withdraw: bool = False
+    is_known: bool = False
+    is_refused: bool = False
+    created_at: datetime | None = None
+    ip_allowlist: tuple[str, ...] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VenueStatus:
+    """How the venue works now: ``name`` as it calls that itself, and what it does with orders.
+
+    ``clock_skew_s`` is how far its clock is ahead of ours, taken at the middle of the request; it is uncertain by
+    ``uncertain_s``, half of the time that the request took and the clock's own grain.
+    """
+
+    name: str
+    market: MarketStatus
+    server_time: datetime
+    clock_skew_s: Decimal
+    uncertain_s: Decimal
+
+
+class VenueBroker(Protocol):
+    """One account at a real venue. Nothing is opened before the first question, and nothing is ever sent twice."""
+
+    def submit(self, order: OrderIntent, permit: Permit, deadline: datetime) -> OrderReport:
+        """Send ``order`` once, to be taken by the venue before ``deadline``; never retries.
+
+        REJECTED means that the venue surely did not take it, UNKNOWN that nobody knows; both give a reason. Whatever the venue
+        or the network does, this does not raise. Raises PermitError without a permit for exactly this order.
+        """
         ...
 
-    def cancel(self, order: OrderIntent, venue_order_id: str) -> OrderReport:
-        """Ask for the cancel of ``order``; the report says where it stands then."""
+    def cancel(self, order: OrderIntent, venue_order_id: str, *, urgent: bool = False) -> OrderReport:
+        """Ask for the cancel of ``order`` and report where it stands then: CANCELED only when the venue says so.
+
+        A state that is still open has a reason; UNKNOWN when nothing could be learned. ``urgent`` goes before all that waits.
+        Whatever the venue or the network does, this does not raise.
+        """
+        ...
+
+    def look_up(self, order: OrderIntent, venue_order_id: str = "") -> LookUp:
+        """Search for ``order`` at the venue. A failed or empty answer is never taken for absence; this does not raise."""
+        ...
+
+    def account(self) -> AccountReport:
+        """Return what the account holds. Raises VenueError; an empty answer is not taken for an empty account."""
+        ...
+
+    def key_rights(self) -> KeyRights:
+        """Return what the key may do; does not raise."""
+        ...
+
+    def status(self) -> VenueStatus:
+        """Return how the venue works now. Raises VenueError."""
         ...

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from safety.intents import InstrumentRules, Quote
+from safety.intents import InstrumentRules, MarketStatus, Quote
 
 Floats = NDArray[np.float64]
 
@@ -75,6 +75,10 @@ class Feed(Protocol):
 
     def traded(self, symbol: str, since: datetime, until: datetime) -> Traded | None:
         """Return what was traded in ``(since, until]``, or None when nothing was."""
+        ...
+
+    def market_status(self, symbol: str, now: datetime) -> MarketStatus:
+        """Return what the venue does with orders in ``symbol`` at ``now``."""
         ...
 
     def bar_s(self, symbol: str) -> Decimal:

@@ -20,7 +20,7 @@ from bots.market_data.replay_clock import (
     StoredClock,
     epoch_us,
 )
-from safety.intents import InstrumentRules, Quote
+from safety.intents import InstrumentRules, MarketStatus, Quote
 
 # What a quote may lag behind: the playing time of a bar, and this.
 QUOTE_AGE_EXTRA_S = Decimal(10)
@@ -57,6 +57,11 @@ class ReplayFeed:
     def rules(self, symbol: str) -> InstrumentRules:
         """Return what an order in ``symbol`` has to obey."""
         return self._dataset(symbol).info.rules()
+
+    def market_status(self, symbol: str, now: datetime) -> MarketStatus:
+        """Return ``open``: a recording plays day and night. Raises MarketDataError for an unknown symbol."""
+        self._dataset(symbol)
+        return MarketStatus.OPEN
 
     def bar_s(self, symbol: str) -> Decimal:
         """Return how many seconds on the wall clock a recorded bar takes at the speed that was last seen."""

@@ -1,5 +1,6 @@
 """The models of the bots app, one room each."""
 
+from bots.models.account import Account, NonceKey
 from bots.models.book import Deal, EquitySnapshot, Position
 from bots.models.bot import Bot, BotStatus, BotTick, PaperBroker, Venue
 from bots.models.candle import Candle
@@ -7,6 +8,7 @@ from bots.models.order import Fill, Order
 from bots.models.worker import Lease, WorkerHeartbeat
 
 __all__ = [
+    "Account",
     "Bot",
     "BotStatus",
     "BotTick",
@@ -15,6 +17,7 @@ __all__ = [
     "EquitySnapshot",
     "Fill",
     "Lease",
+    "NonceKey",
     "Order",
     "PaperBroker",
     "Position",

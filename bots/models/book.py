@@ -5,7 +5,7 @@ from decimal import Decimal
 from django.db import models
 from django.db.models import Q
 
-from audit.fields import ExactDecimalField
+from audit.fields import CanonicalJSONField, ExactDecimalField
 from bots.models.bot import Bot
 
 
@@ -13,7 +13,8 @@ class Position(models.Model):
     """What one bot holds in one book. Long only; money is in the quote currency.
 
     ``cost`` is what the held quantity was bought for without fees; ``realised_pnl`` is net of all ``fees``;
-    ``cash_flow`` is money received less money spent, fees included, since the book began.
+    ``cash_flow`` is money received less money spent, fees included, since the book began. ``recent_notionals`` are the values of
+    the last 30 orders that filled, oldest first, as decimal texts.
     """
 
     bot = models.ForeignKey(Bot, on_delete=models.PROTECT, related_name="positions")
@@ -27,6 +28,11 @@ class Position(models.Model):
     marked_at = models.DateTimeField(null=True)
     last_entry_at = models.DateTimeField(null=True)
     last_exit_at = models.DateTimeField(null=True)
+    filled_orders = models.PositiveIntegerField(default=0, help_text="Orders of this book that filled.")
+    recent_notionals = CanonicalJSONField(default=list, blank=True)
+    losing_streak = models.PositiveIntegerField(default=0, help_text="Deals in a row that closed with a loss.")
+    last_loss_at = models.DateTimeField(null=True)
+    reject_streak = models.PositiveIntegerField(default=0, help_text="Orders in a row that the venue rejected.")
 
     class Meta:
         db_table = "positions"

@@ -55,6 +55,13 @@ class Bot(models.Model):
     revision = models.PositiveIntegerField(
         default=1, help_text="Rises with every change, so that workers reload the bot."
     )
+    attended_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a person last started it or cleared what held it."
+    )
+    went_live_at = models.DateTimeField(null=True, blank=True, help_text="When it was last set live.")
+    turning_to_paper = models.BooleanField(
+        default=False, help_text="Live and reduce-only until flat; then it turns to paper."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

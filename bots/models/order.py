@@ -37,6 +37,11 @@ class Order(models.Model):
     submitting_at = models.DateTimeField(null=True)
     deadline_at = models.DateTimeField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
+    is_flatten = models.BooleanField(default=False)
+    empty_look_ups = models.PositiveSmallIntegerField(
+        default=0, help_text="Whole look-ups in a row that did not find it at the venue."
+    )
+    looked_up_at = models.DateTimeField(null=True)
     matched_until = models.DateTimeField(
         null=True, help_text="Market data up to here has been tried against this order."
     )
@@ -73,6 +78,14 @@ class Order(models.Model):
                 condition=Q(cancel_requested_at__isnull=False),
             ),
             models.Index(fields=["bot"], name="order_open", condition=Q(status__in=sorted(OPEN_STATES))),
+            models.Index(
+                fields=["venue", "status"],
+                name="order_live_open",
+                condition=Q(status__in=sorted(OPEN_STATES), is_live=True),
+            ),
+            models.Index(
+                fields=["venue", "symbol", "submitting_at"], name="order_live_symbol", condition=Q(is_live=True)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -23,11 +23,12 @@ class Lease(models.Model):
 
 
 class WorkerKind(models.TextChoices):
-    """What a heartbeat tells of: a task that ticks bots, one that does the chores, or the cluster that carries them."""
+    """What a heartbeat tells of: a task that ticks bots, one that does the chores, the cluster that carries them, or the web."""
 
     RUNNER = "runner"
     CHORES = "chores"
     CLUSTER = "cluster"
+    WEB = "web"
 
 
 class WorkerHeartbeat(models.Model):

@@ -84,6 +84,24 @@ class CancelProposal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedLeg:
+    """One planned entry of a deal: its value in USD, and how far the price is then below the first entry's, in %."""
+
+    name: str
+    notional_usd: Decimal
+    below_pct: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class WorstCase:
+    """What one deal can lose at most, in USD before fees; ``at_stop_usd`` is None without a stop loss."""
+
+    loss_usd: Decimal
+    at_stop_usd: Decimal | None
+    sentence: str
+
+
 class Strategy(Protocol):
     """One way of trading. Instances hold no state: what must be remembered is in the position and the deal."""
 
@@ -102,4 +120,16 @@ class Strategy(Protocol):
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         """Return the value in USD of the largest single entry that these params can lead to."""
+        ...
+
+    def ladder(self, params: dict[str, Any], capital_usd: Decimal) -> tuple[PlannedLeg, ...]:
+        """Return every entry that one deal can come to make, in their order."""
+        ...
+
+    def worst_case(self, params: dict[str, Any], capital_usd: Decimal) -> WorstCase:
+        """Return what one deal can lose at most."""
+        ...
+
+    def worst_case_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
+        """Return what one deal can lose at most, in USD before fees."""
         ...

@@ -29,6 +29,7 @@ from bots.strategies.common import (
     take_profit_param,
     widened,
 )
+from bots.strategies.ladder import PlansOneEntry
 from bots.strategies.schema import TIMEFRAME, CrossCheck, DecimalParam, IntegerParam, ParamSchema
 from safety.intents import Side
 
@@ -44,7 +45,7 @@ def _exit_not_above_entry(values: dict[str, Any]) -> str | None:
     )
 
 
-class Breakout:
+class Breakout(PlansOneEntry):
     """Buys once on a close above the channel; sells below the exit channel, at the ATR stop, a stop or a goal."""
 
     key = "breakout"

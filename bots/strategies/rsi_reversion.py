@@ -24,6 +24,7 @@ from bots.strategies.common import (
     take_profit_param,
     widened,
 )
+from bots.strategies.ladder import PlansOneEntry
 from bots.strategies.schema import TIMEFRAME, CrossCheck, DecimalParam, IntegerParam, ParamSchema
 from safety.intents import Side
 
@@ -35,7 +36,7 @@ def _oversold_below_exit(values: dict[str, Any]) -> str | None:
     return None if oversold < leave else f"oversold ({oversold}) must be below the exit level ({leave})"
 
 
-class RsiReversion:
+class RsiReversion(PlansOneEntry):
     """Buys once when the RSI rises back through the oversold level; sells at the exit level, a stop or a goal."""
 
     key = "rsi_reversion"

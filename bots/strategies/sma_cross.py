@@ -24,6 +24,7 @@ from bots.strategies.common import (
     take_profit_param,
     widened,
 )
+from bots.strategies.ladder import PlansOneEntry
 from bots.strategies.schema import TIMEFRAME, ChoiceParam, CrossCheck, IntegerParam, ParamSchema
 from safety.intents import Side
 
@@ -37,7 +38,7 @@ def _fast_below_slow(values: dict[str, Any]) -> str | None:
     return None if fast < slow else f"the fast average ({fast} bars) must be shorter than the slow one ({slow} bars)"
 
 
-class SmaCross:
+class SmaCross(PlansOneEntry):
     """Buys once when the fast average crosses above the slow one; sells when it is below, or at a stop or a goal."""
 
     key = "sma_cross"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bots.strategies import indicators
-from bots.strategies.base import CancelProposal, OpenOrder, Proposal, StrategyView
+from bots.strategies.base import CancelProposal, OpenOrder, PlannedLeg, Proposal, StrategyView
 from bots.strategies.common import (
     FLOAT_SLACK,
     HUNDRED,
@@ -23,6 +23,7 @@ from bots.strategies.common import (
     stop_loss_param,
     take_profit_param,
 )
+from bots.strategies.ladder import PlansOneEntry, falling_ladder
 from bots.strategies.schema import TIMEFRAME, BooleanParam, CrossCheck, DecimalParam, IntegerParam, ParamSchema
 from safety.intents import OrderType, Side
 
@@ -76,7 +77,7 @@ def _trailing_below_goal(values: dict[str, Any]) -> str | None:
     return None if trailing < goal else f"trailing ({trailing} %) must be smaller than take profit ({goal} %)"
 
 
-class SmartDca:
+class SmartDca(PlansOneEntry):
     """One deal at a time: base order, safety orders below the average cost, take profit with optional trailing."""
 
     key = "smart_dca"
@@ -202,6 +203,14 @@ class SmartDca:
         count = params["safety_orders_max"]
         ends = [safety_size_pct(params, number) for number in {1, count} if count]
         return percent_of(capital_usd, max([params["base_order_pct"], *ends]))
+
+    def ladder(self, params: dict[str, Any], capital_usd: Decimal) -> tuple[PlannedLeg, ...]:
+        """Return the base order and every safety order."""
+        legs = [("base", percent_of(capital_usd, params["base_order_pct"]), Decimal(0))]
+        for number in range(1, params["safety_orders_max"] + 1):
+            size_usd = percent_of(capital_usd, safety_size_pct(params, number))
+            legs.append((f"so{number}", size_usd, safety_step_pct(params, number)))
+        return falling_ladder(legs)
 
     def propose(self, view: StrategyView) -> list[Proposal | CancelProposal]:
         """Return the next step of the deal, if one is due."""

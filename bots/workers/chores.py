@@ -24,12 +24,21 @@ from bots.workers.heartbeats import Heart
 from bots.workers.leases import LeaseHolder
 from bots.workers.process import stopping
 from bots.workers.shift import Every, Shift
+from safety import outage
 
 log = logging.getLogger(__name__)
 
 Work = Callable[[datetime], None]
 #: The modules whose import registers the chores.
-CHORE_MODULES = ("bots.workers.housekeeping", "bots.chores")
+CHORE_MODULES = (
+    "bots.workers.housekeeping",
+    "bots.readiness_chores",
+    "bots.chores",
+    "bots.account_chores",
+    "bots.going_live_chores",
+    "bots.safety_chores",
+    "bots.sweep",
+)
 LEASE = "chores"
 #: Longer than a shard's: a chore may take its time, and nothing trades under this lease.
 LEASE_TTL_S = 20.0
@@ -107,6 +116,7 @@ class ChoresShift(Shift):
             log.exception("chore %s failed", one.name)
             error = f"{type(raised).__name__}: {raised}"[:500]
             if isinstance(raised, DatabaseError | InterfaceError):
+                outage.note_failure(raised)
                 connections.close_all()
         took_ms = round((time.monotonic() - started_s) * 1000)
         return {"ran_at": timezone.now().isoformat(timespec="seconds"), "took_ms": took_ms, "error": error}

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 from bots.models.worker import WorkerHeartbeat, WorkerKind
 from bots.workers.database_time import database_time
 from bots.workers.leases import free_leases_of
+from safety.facts import own_facts
 
 #: A worker not seen for this long counts as dead, in seconds. It beats three times in that time.
 LIVE_WITHIN_S = 6.0
@@ -40,9 +41,10 @@ class Heart:
     worker_id: str = field(default_factory=new_worker_id)
 
     def beat(self, *, shards: Iterable[int] = (), details: dict[str, Any] | None = None) -> None:
-        """Say: alive, holding these shards."""
+        """Say: alive, holding these shards, and started with these gates and settings (never a secret)."""
         now = database_time()
-        shown = {"shards": ",".join(map(str, sorted(shards))), "details": details or {}, "seen_at": now}
+        told = {**(details or {}), "facts": own_facts()}
+        shown = {"shards": ",".join(map(str, sorted(shards))), "details": told, "seen_at": now}
         if WorkerHeartbeat.objects.filter(pk=self.worker_id).update(**shown):
             return
         WorkerHeartbeat.objects.create(
@@ -83,6 +85,16 @@ def bury_dead_of(cluster_id: str, living_pids: Collection[int]) -> list[str]:
         free_leases_of(dead)
         WorkerHeartbeat.objects.filter(pk__in=dead).delete()
     return dead
+
+
+def bury_dead_web() -> int:
+    """Take away the heartbeats of this host's web processes that are gone; return how many.
+
+    They end without a word. One that lives after all, where this process can't see it, writes its row anew.
+    """
+    rows = WorkerHeartbeat.objects.filter(kind=WorkerKind.WEB, host=host_name())
+    dead = [row.pk for row in rows if not _is_running(row.pid)]
+    return WorkerHeartbeat.objects.filter(pk__in=dead).delete()[0]
 
 
 def forget_old(keep_s: float = KEEP_S) -> int:

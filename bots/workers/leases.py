@@ -21,7 +21,7 @@ from bots.workers.database_time import database_time
 #: How many shards the bots are spread over. A bot never changes its shard, so that two versions agree while both run.
 SHARD_COUNT = 16
 #: How long a lease lives without being renewed, in seconds.
-LEASE_TTL_S = 5.0
+LEASE_TTL_S = 7.0
 
 
 class LeaseLost(Exception):

@@ -17,6 +17,8 @@ from bots.workers.leases import SHARD_COUNT, Fence, LeaseHolder, LeaseLost, shar
 from bots.workers.process import rest, stopping
 from bots.workers.schedule import DueTick, Schedule, ScheduledBot
 from bots.workers.watchdog import top_up, wanted_per_cluster
+from safety import outage
+from safety.latches import copy_to_row
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +115,8 @@ class Shift:
         return {"last_error": self.last_error}
 
     def keep_up(self) -> None:
-        """Write the heartbeat and look after the other shifts, each when it is time."""
+        """Write the heartbeat, look after the other shifts and after this host's latches, each when it is time."""
+        copy_to_row()
         if self._beat.due():
             shards = [int(name.partition(":")[2]) for name in self.leases.names if name.startswith("shard:")]
             self.heart.beat(shards=shards, details=self.shown())
@@ -145,6 +148,7 @@ class Shift:
             self._failures = 0
         except (DatabaseError, InterfaceError) as error:
             log.warning("%s shift: database: %s", self.kind, error)
+            outage.note_failure(error)
             connections.close_all()
             self.failed(error)
         except Exception as error:  # the shift must outlive any fault of the code it runs

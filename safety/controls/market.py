@@ -1,9 +1,9 @@
-"""Controls on the market data that an order rests on, and on what the venue's rules say of the order itself."""
+"""Controls on the market that an order goes to: its data, its hours, and what the venue's rules say of the order."""
 
 from decimal import Decimal
 
 from safety.controls.base import CLOCK_SKEW_S_MAX, Situation, text, usd
-from safety.intents import Denial, InstrumentRules, OrderType
+from safety.intents import Denial, InstrumentRules, MarketStatus, OrderType
 
 QUOTE_CURRENCIES = frozenset({"USD", "USDT", "USDC"})
 # What the feeds' own bounds grant a quote for being late; the limit that is set for it takes this part's place.
@@ -11,38 +11,76 @@ LATENESS_S_USUAL = Decimal(10)
 
 
 def invalid_market_data(s: Situation) -> Denial | None:
-    """Deny on a quote that is missing, not a number, zero, negative or crossed."""
+    """Deny on a quote that is missing, not a number, zero, negative, crossed, or of another symbol."""
     quote = s.exposure.quote
     if quote is None:
         return Denial("INVALID_MARKET_DATA", "There is no quote to judge the order by.", "a quote", "not known")
-    sound = quote.bid.is_finite() and quote.ask.is_finite() and 0 < quote.bid <= quote.ask
-    if sound and (quote.venue, quote.symbol) == (s.intent.venue, s.intent.symbol):
+    if s.sound_quote is not None:
         return None
+    is_number = quote.bid.is_finite() and quote.ask.is_finite()
     return Denial(
         "INVALID_MARKET_DATA",
-        "The quote is not a sound one for this symbol.",
+        # The source says why there is no price: the venue is away, the symbol is not known.
+        "The quote is not a sound one for this symbol."
+        if is_number
+        else f"There is no price of {quote.symbol} to judge the order by; its source: {quote.source}.",
         "0 < bid <= ask",
         f"{quote.symbol} on {quote.venue}: bid {quote.bid}, ask {quote.ask}",
     )
 
 
 def stale_market_data(s: Situation) -> Denial | None:
-    """Deny entries on a quote that is older than the limit, or that comes from the future.
+    """Deny entries on a quote or a candle that is older than its limit, or on a quote from the future.
 
     The feed says how old its quotes may be, 10 s for being late included; ``limits.quote_age_s_max`` replaces those 10 s.
     """
     if s.is_exit:
         return None
-    quote, feed_limit_s = s.exposure.quote, s.exposure.quote_age_max_s
-    if quote is None or feed_limit_s is None:
+    return _stale_quote(s) or _stale_candle(s)
+
+
+def _stale_quote(s: Situation) -> Denial | None:
+    feed_limit_s, late_s, age_s = s.exposure.quote_age_max_s, s.limits.quote_age_s_max, s.quote_age_s
+    if late_s is None:
+        return None
+    if age_s is None or feed_limit_s is None:
         return Denial("STALE_MARKET_DATA", "The age of the quote is not known.", text(feed_limit_s), "not known")
-    limit_s = feed_limit_s - LATENESS_S_USUAL + s.limits.quote_age_s_max
-    age_s = Decimal(str((s.now - quote.seen_at).total_seconds()))
+    limit_s = feed_limit_s - LATENESS_S_USUAL + late_s
     if -CLOCK_SKEW_S_MAX <= age_s <= limit_s:
         return None
     return Denial(
         "STALE_MARKET_DATA", "The quote is too old, or a clock is wrong.", f"{text(limit_s)} s", f"{text(age_s)} s"
     )
+
+
+def _stale_candle(s: Situation) -> Denial | None:
+    age_s, bar_s, periods = s.exposure.candle_age_s, s.exposure.candle_bar_s, s.limits.candle_periods_max
+    if periods is None:
+        return None
+    if age_s is None or bar_s is None:
+        return Denial("STALE_MARKET_DATA", "The age of the last candle is not known.", "a candle", "not known")
+    if age_s <= bar_s * periods:
+        return None
+    return Denial(
+        "STALE_MARKET_DATA",
+        f"The last candle is too old: new ones come every {text(bar_s)} s.",
+        f"{text(bar_s * periods)} s",
+        f"{text(age_s)} s",
+    )
+
+
+def market_closed(s: Situation) -> Denial | None:
+    """Deny entries while the market is anything but open. Exits go to the venue, whose answer then is the true one."""
+    status = s.exposure.market_status
+    if s.is_exit or status == MarketStatus.OPEN:
+        return None
+    meaning: dict[str | None, str] = {
+        MarketStatus.CLOSED: "The market is closed.",
+        MarketStatus.CANCEL_ONLY: "The venue takes cancels only.",
+        MarketStatus.POST_ONLY: "The venue takes only orders that rest.",
+    }
+    message = meaning.get(status, "It is not known whether the market is open.")
+    return Denial("MARKET_CLOSED", message, MarketStatus.OPEN.value, str(status or "not known"))
 
 
 def symbol_not_allowed(s: Situation) -> Denial | None:

@@ -1,4 +1,4 @@
-"""Controls on how often and how many: duplicates, orders a minute and resting orders."""
+"""Controls on how often and how many: duplicates, orders a minute and a day, and resting orders."""
 
 from safety.controls.base import Situation, text
 from safety.intents import Denial
@@ -29,6 +29,21 @@ def rate_limit(s: Situation) -> Denial | None:
                 text(sent),
             )
     return None
+
+
+def repeat_throttle(s: Situation) -> Denial | None:
+    """Deny live entries in a symbol that has been traded that often today with no person in between."""
+    limit, count = s.limits.repeat_per_day, s.exposure.executions_today
+    if not s.intent.is_live or s.is_exit or limit is None:
+        return None
+    if count is not None and count < limit:
+        return None
+    return Denial(
+        "REPEAT_THROTTLE",
+        "As many live orders in this symbol were executed today as may be without a person looking.",
+        f"{limit} a day",
+        text(count),
+    )
 
 
 def open_orders_max(s: Situation) -> Denial | None:

@@ -1,28 +1,19 @@
-"""Controls on whether trading is allowed at all: the live gate, the trading state, holds and an intent's age."""
+"""Controls on whether trading is allowed at all: the trading state, holds, open questions and an intent's age."""
 
-from decimal import Decimal
-
-from safety.controls.base import CLOCK_SKEW_S_MAX, Situation, text
+from safety.controls.base import CLOCK_SKEW_S_MAX, Situation, seconds_since, text
 from safety.intents import Denial, Level
 
 
-def live_gate_closed(s: Situation) -> Denial | None:
-    """Deny every live order: this version has no live venue, whatever else is set."""
-    if not s.intent.is_live:
-        return None
-    return Denial(
-        "LIVE_GATE_CLOSED",
-        "Live trading is closed: this version trades on paper only. Set the bot to dry run.",
-        "paper only",
-        "live order",
-    )
-
-
 def kill_switch(s: Situation) -> Denial | None:
-    """Deny everything while halted, and all but exits while reducing. A state that cannot be read reads as halted."""
-    why = "; ".join(s.state.reasons) or "no reason was given"
+    """Deny everything while halted, and all but exits while reducing. A state that cannot be read reads as halted.
+
+    The exits of a flatten that a person confirmed pass a halt, too.
+    """
     if s.state.level == Level.ACTIVE or (s.state.level == Level.REDUCING and s.is_exit):
         return None
+    if s.intent.is_flatten is True and s.state.is_flattening is True and s.is_exit:
+        return None
+    why = "; ".join(s.state.reasons) or "no reason was given"
     if s.state.level == Level.REDUCING:
         return Denial(
             "KILL_SWITCH", f"Only orders that shrink a position are allowed: {why}.", "an exit", "not an exit"
@@ -43,12 +34,35 @@ def intent_expired(s: Situation) -> Denial | None:
 
     One from the future is denied too: it would not grow old.
     """
-    age_s = Decimal(str((s.now - s.intent.created_at).total_seconds()))
-    if -CLOCK_SKEW_S_MAX <= age_s <= s.limits.intent_age_s_max:
+    limit_s = s.limits.intent_age_s_max
+    if limit_s is None:
+        return None
+    age_s = seconds_since(s.intent.created_at, s.now)
+    if -CLOCK_SKEW_S_MAX <= age_s <= limit_s:
         return None
     return Denial(
         "INTENT_EXPIRED",
         "The intent is too old to send, or a clock is wrong.",
-        f"{text(s.limits.intent_age_s_max)} s",
+        f"{text(limit_s)} s",
         f"{text(age_s)} s",
+    )
+
+
+def reconciliation_open(s: Situation) -> Denial | None:
+    """Deny entries in a symbol of which the books and the venue are not settled, or an order's outcome is not known."""
+    if s.is_exit:
+        return None
+    open_points, unknown = s.exposure.reconciliation_open, s.exposure.unknown_on_symbol
+    if open_points is None or unknown is None:
+        return Denial(
+            "RECONCILIATION_OPEN", "It is not known whether our books and the venue agree.", "settled", "not known"
+        )
+    if open_points == () and unknown == 0:
+        return None
+    found = [*map(str, open_points), *([f"{unknown} unknown"] if unknown else [])]
+    return Denial(
+        "RECONCILIATION_OPEN",
+        "Something about this symbol is not settled between our books and the venue. Entries wait until it is.",
+        "settled",
+        "; ".join(found) or "unsound",
     )

@@ -11,7 +11,9 @@ import pytest
 
 from tests.architecture.sources import Module, module_at, name_of, shipped, texts
 
-EXECUTOR = "bots/executor.py"
+#: The rooms of the executor: what is filled on paper, what goes to a venue, and the steps that both share.
+EXECUTOR_ROOMS = "bots/executor/"
+EXECUTOR = "bots/executor/paper.py"
 GATE = "safety/gate.py"
 STATES = "bots/order_states.py"
 PAPER_BROKER = "bots.brokers.paper"
@@ -25,7 +27,7 @@ MONEY = (
     "audit/decimals.py",
     "bots/books.py",
     "bots/brokers/",
-    "bots/executor.py",
+    "bots/executor/",
     "bots/exposure.py",
     "bots/ledger.py",
     "bots/manager.py",
@@ -51,7 +53,7 @@ Check = Callable[[Module], Iterator[str]]
 
 def broker_writes_elsewhere(module: Module) -> Iterator[str]:
     """Only the executor may touch a broker's submit, match and cancel; others go through ``executor``'s own."""
-    if module.path == EXECUTOR:
+    if module.path.startswith(EXECUTOR_ROOMS):
         return
     has_executor = any(name == "executor" for _, package, name in module.imports() if package == "bots")
     for node in module.nodes():
@@ -74,7 +76,7 @@ def _is_harmless_receiver(module: Module, node: ast.Attribute, has_executor: boo
 
 def paper_broker_imports(module: Module) -> Iterator[str]:
     """Only the executor and the simulation may import the paper broker; its constants are free."""
-    if module.path in (EXECUTOR, SIMULATION):
+    if module.path == SIMULATION or module.path.startswith(EXECUTOR_ROOMS):
         return
     for node, name in module.imports_of(PAPER_BROKER):
         if not name.isupper():
@@ -124,9 +126,10 @@ def statuses_set_without_the_table(module: Module) -> Iterator[str]:
             if not (isinstance(target, ast.Attribute) and target.attr == "status"):
                 continue
             is_move = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "move"
-            if module.path == EXECUTOR and not is_move:
+            is_executor = module.path.startswith(EXECUTOR_ROOMS)
+            if is_executor and not is_move:
                 yield module.at(node, "sets a status without move()")
-            if module.path != EXECUTOR and ast.unparse(target.value) not in {"bot", "self.bot"}:
+            if not is_executor and ast.unparse(target.value) not in {"bot", "self.bot"}:
                 yield module.at(node, "sets a status that may be an order's")
         yield from (module.at(node, what) for what in _written_around_the_model(module, node))
 
@@ -157,7 +160,7 @@ def _written_around_the_model(module: Module, node: ast.AST) -> Iterator[str]:
     if function in {"update", "bulk_update", "update_or_create"} and "Bot." not in ast.unparse(node.func):
         yield f"writes a status by {function}()"
     if ast.unparse(node.func) == "Order" or "Order.objects.create" in ast.unparse(node.func):
-        is_first = module.path == EXECUTOR and ast.unparse(keywords["status"]) == "OrderStatus.PENDING"
+        is_first = module.path.startswith(EXECUTOR_ROOMS) and ast.unparse(keywords["status"]) == "OrderStatus.PENDING"
         if not is_first:
             yield "makes an order that is not PENDING, or not in the executor"
 
@@ -249,7 +252,7 @@ BROKEN: list[tuple[Check, str, str]] = [
     (paper_broker_imports, "bots/tick.py", "def f():\n    from bots.brokers.paper import PaperBroker"),
     (names_hidden, "bots/tick.py", "from safety.intents import Permit as Leave"),
     (names_hidden, "bots/tick.py", "from safety.intents import *"),
-    (names_hidden, "bots/executor.py", "from bots.order_states import move as push"),
+    (names_hidden, EXECUTOR, "from bots.order_states import move as push"),
     (permits_made_elsewhere, EXECUTOR, "Permit(client_order_id='x')"),
     (permits_made_elsewhere, "safety/controls/state.py", "intents.Permit(client_order_id='x')"),
     (permits_made_elsewhere, "bots/tick.py", "make = Permit"),
@@ -281,7 +284,7 @@ BROKEN: list[tuple[Check, str, str]] = [
         "bots/brokers/kraken.py",
         PAPER_SUBMIT + "if self.checks:\n            require_permit(order, permit)",
     ),
-    (venue_libraries_elsewhere, "bots/executor.py", "import ccxt"),
+    (venue_libraries_elsewhere, EXECUTOR, "import ccxt"),
     (venue_libraries_elsewhere, "bots/tick.py", "from ccxt.async_support import kraken"),
     (venue_libraries_elsewhere, "tradingops/api.py", "from alpaca.trading.client import TradingClient"),
     (venue_libraries_elsewhere, "safety/gate.py", "def f():\n    import alpaca.trading"),
@@ -340,7 +343,11 @@ def test_the_executor_does_what_the_checks_leave_to_it() -> None:
     source = ast.unparse(module_at(EXECUTOR).tree)
     assert source.count(".submit(") == 1
     assert "paper_broker(market).submit(intent, decision.permit, " in source
-    assert source.count("order.status = move(order.status, ") >= 4
+    venue = ast.unparse(module_at("bots/executor/venue.py").tree)
+    assert venue.count(".submit(") == 1
+    assert "broker.submit(intent, permit, " in venue
+    steps = ast.unparse(module_at("bots/executor/steps.py").tree)
+    assert steps.count("order.status = move(order.status, ") >= 3
     gate = ast.unparse(module_at(GATE).tree)
     assert gate.count("return Permit(") == 1
 

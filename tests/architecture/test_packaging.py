@@ -103,6 +103,7 @@ def test_ci_script_can_be_run() -> None:
     assert script.stat().st_mode & stat.S_IXUSR
 
 
+@pytest.mark.slow
 def test_install_that_was_cut_off_goes_on_the_next_time(tmp_path: Path) -> None:
     shutil.copy(PROJECT / "Makefile", tmp_path)
     # Nothing to fetch: what matters is the venv, which has its python before it has pip.

@@ -12,19 +12,20 @@ from django.utils import timezone
 
 from audit.log import unit
 from audit.models import OperatorEvent, OrderEvent
-from bots import batch, executor, manager, proposals, tick
+from bots import batch, bot_params, executor, manager, tick
 from bots.market_data import feeds
 from bots.market_data.base import CandleSeries, MarketDataError, Traded
 from bots.markets import market_for
 from bots.models import Bot, Order, Position
 from bots.order_ids import random_order_id
 from bots.strategies import registry
-from bots.strategies.base import CancelProposal, Proposal, StrategyView
+from bots.strategies.base import CancelProposal, PlannedLeg, Proposal, StrategyView
+from bots.strategies.ladder import PlansOneEntry
 from bots.strategies.schema import TIMEFRAME, ParamSchema
 from bots.tick import tick_batch
 from bots.workers.leases import SHARD_COUNT, Fence, LeaseHolder, shard_lease
 from bots.workers.schedule import DueTick, latest_due
-from safety.intents import InstrumentRules, OrderIntent, OrderType, Quote, Side
+from safety.intents import InstrumentRules, MarketStatus, OrderIntent, OrderType, Quote, Side
 
 VENUE = "replay"
 #: Its fees are Kraken's: 0.25 % maker, 0.40 % taker. SPY's are zero.
@@ -46,6 +47,7 @@ class ScriptedFeed:
     volume: Decimal | None = None
     lot: Decimal = Decimal("0.001")
     notional_min: Decimal = Decimal(1)
+    status: MarketStatus = MarketStatus.OPEN
     broken: Exception | None = None
     #: What to do before a quote is given; and the kind of quote to give.
     quote_type: type[Quote] = Quote
@@ -63,6 +65,8 @@ class ScriptedFeed:
         return ("1m",)
 
     def rules(self, symbol: str) -> InstrumentRules:
+        if symbol not in self.symbols():
+            raise MarketDataError(f"there is no symbol {symbol}")
         return InstrumentRules(VENUE, symbol, "USD", Decimal("0.01"), self.lot, self.lot, self.notional_min)
 
     def quote(self, symbol: str, now: datetime) -> Quote:
@@ -81,14 +85,17 @@ class ScriptedFeed:
         self.asked_since.append(since)
         return None if since >= until else Traded(self.low, self.high, self.volume)
 
+    def market_status(self, symbol: str, now: datetime) -> MarketStatus:
+        return self.status
+
     def bar_s(self, symbol: str) -> Decimal:
-        return Decimal(2)
+        return Decimal(60)
 
     def quote_age_max_s(self, symbol: str) -> Decimal:
         return Decimal(12)
 
 
-class ScriptedStrategy:
+class ScriptedStrategy(PlansOneEntry):
     """A strategy that does what its script says; without one, nothing."""
 
     title = "Scripted"
@@ -105,6 +112,9 @@ class ScriptedStrategy:
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         return capital_usd
+
+    def ladder(self, params: dict[str, Any], capital_usd: Decimal) -> tuple[PlannedLeg, ...]:
+        return (PlannedLeg("base", capital_usd),)
 
     def propose(self, view: StrategyView) -> list[Proposal | CancelProposal]:
         self.views.append(view)
@@ -137,7 +147,7 @@ def floor(monkeypatch: pytest.MonkeyPatch) -> Floor:
 def forget_process_memory() -> None:
     """Forget what a worker process keeps in mind between ticks, as a new process would."""
     batch._hold_offs.clear()
-    proposals._params.clear()
+    bot_params.forget()
     tick._logged.clear()
 
 

@@ -48,7 +48,9 @@ def test_command_prints_costs_denials_and_the_comparison() -> None:
 
 
 def test_command_with_json_gives_what_the_report_holds() -> None:
-    plain = json.loads(command("--strategy", "breakout", "--symbol", "SPY", "--capital", "250", "--json"))
+    plain = json.loads(
+        command("--strategy", "breakout", "--symbol", "SPY", "--capital", "250", "--equity", "500", "--json")
+    )
     test = backtest("breakout", "SPY", {})
     assert plain == json.loads(json.dumps(as_plain(test, run(test))))
     assert plain["bars"] == dataset("SPY").info.rows
@@ -132,7 +134,7 @@ def test_capital_changes_the_size_of_everything() -> None:
     )
     assert small["trades"] == large["trades"]
     assert Decimal(large["pnl_usd"]) == pytest.approx(10 * Decimal(small["pnl_usd"]), abs=Decimal("0.1"))
-    assert large["equity_usd"] == "2000"
+    assert large["equity_usd"] == "100000"
 
 
 @pytest.mark.parametrize(

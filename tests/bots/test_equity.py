@@ -47,6 +47,13 @@ def test_snapshot_marks_the_book_at_the_bid(floor: Floor) -> None:
     assert (position.mark_price, position.marked_at) == (120, NOON)
 
 
+def test_live_book_begins_with_the_bots_capital(floor: Floor) -> None:
+    holding("one", is_live=True)
+    floor.feed.move_to("120", "121")
+    take_snapshots(NOON)
+    assert EquitySnapshot.objects.get().equity == 1000 - 100 + 120
+
+
 def test_two_snapshots_of_one_moment_are_one(floor: Floor) -> None:
     holding("one")
     take_snapshots(NOON)
@@ -142,6 +149,17 @@ def test_bot_that_was_archived_today_still_counts_today(floor: Floor) -> None:
     snapshot(bot, MIDNIGHT - timedelta(seconds=7), "0", "30")
     manager.archive(bot.pk, actor="anna")
     assert pnl_since(MIDNIGHT, is_live=False) == 20
+
+
+def test_dust_that_an_archived_bot_left_at_its_venue_is_marked_on(floor: Floor) -> None:
+    """Without a mark the account's exposure is not known, and every other bot's entries are denied, for ever."""
+    live, paper = holding("one", is_live=True), holding("one")
+    gone = holding("two", quantity="0", is_live=True)
+    Bot.objects.update(status="archived")
+    take_snapshots(NOON)
+    for book, marked_at in ((live, NOON), (paper, None), (gone, None)):
+        book.refresh_from_db()
+        assert book.marked_at == marked_at
 
 
 # Thinning.

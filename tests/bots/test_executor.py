@@ -24,7 +24,6 @@ from bots.workers.leases import Fence, LeaseLost
 from safety.controls.base import StateReading
 from safety.gate import evaluate
 from safety.intents import InstrumentRules, Level, OrderIntent, Permit, Quote, Side
-from safety.kill_switch import engage
 from safety.limits import LimitBook
 from safety.models import RiskLimits
 from tests.bots.builders import (
@@ -39,6 +38,7 @@ from tests.bots.builders import (
     trade,
 )
 from tests.faults.oracle import check_everything
+from tests.safety.latches import set_level
 
 pytestmark = pytest.mark.django_db
 
@@ -103,7 +103,8 @@ def test_denied_intent_is_kept_with_every_reason_and_changes_no_book(floor: Floo
     submission = trade(bot, Side.BUY, "60.0005")
     codes = {denial.code for denial in submission.denials}
     assert codes == {
-        "NOTIONAL_ABOVE_MAX", "STALE_MARKET_DATA", "BOT_CAPITAL_EXCEEDED", "INSUFFICIENT_FUNDS", "INSTRUMENT_RULES",
+        "NOTIONAL_ABOVE_MAX", "PRICE_COLLAR", "STALE_MARKET_DATA", "POSITION_MAX", "GROSS_EXPOSURE_MAX",
+        "BOT_CAPITAL_EXCEEDED", "INSUFFICIENT_FUNDS", "INSTRUMENT_RULES",
     }  # fmt: skip
     assert Order.objects.get().status == "denied"
     assert events_of(submission.order) == ["intent", "denied"]
@@ -154,7 +155,7 @@ def test_frozen_quote_denies_entries_and_lets_exits_pass(floor: Floor) -> None:
     bot = make_bot()
     trade(bot, Side.BUY, "0.5")
     floor.feed.quote_age_s = 13
-    assert [one.code for one in trade(bot, Side.BUY, "0.4").denials] == ["STALE_MARKET_DATA"]
+    assert [one.code for one in trade(bot, Side.BUY, "0.4").denials] == ["PRICE_COLLAR", "STALE_MARKET_DATA"]
     assert trade(bot, Side.SELL, "0.5").order.status == "filled"
 
 
@@ -188,7 +189,7 @@ def test_state_raised_between_claim_and_send_holds(
     bot = make_bot()
     trade(bot, Side.BUY, "0.5")
     scope = f"bot:{bot.pk}" if scope == "bot" else scope
-    floor.feed.quote_type = _hooked(lambda: engage(Level(level), "test", actor="test", scope=scope))
+    floor.feed.quote_type = _hooked(lambda: set_level(Level(level), "test", scope=scope))
     submission = trade(bot, Side(side), "0.3")
     assert (not submission.is_denied) is passes
     if not passes:

@@ -78,6 +78,7 @@ def test_stored_books_follow_from_the_fills(data: st.DataObject) -> None:
     """Random orders with random fills, some reported again: position, deals and sums as the oracle computes them."""
     with transaction.atomic():
         bot = a_bot()
+        closed = SlowStreak()
         for number in range(data.draw(st.integers(1, 8))):
             books = books_of(bot)
             side = Side.SELL if books.position.quantity and data.draw(st.booleans()) else Side.BUY
@@ -88,10 +89,30 @@ def test_stored_books_follow_from_the_fills(data: st.DataObject) -> None:
             order = an_order(bot, side, total)
             for report in data.draw(reports_of(fills)):
                 ledger.record_executions(order, report, books, RULES)
+                closed.look(bot)
             order.status = OrderStatus.FILLED
             order.save()
         check_book(bot, is_live=False)
+        position = Position.objects.get(bot=bot)
+        assert (position.losing_streak, position.last_loss_at) == (closed.lost_in_a_row, closed.last_loss_at)
         transaction.set_rollback(True)
+
+
+class SlowStreak:
+    """Deals that lost in a row, from looking at the stored deals again and again; nothing of the ledger's code."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.lost_in_a_row = 0
+        self.last_loss_at: datetime | None = None
+
+    def look(self, bot: Bot) -> None:
+        """Take in what has closed since the last look."""
+        for deal in Deal.objects.filter(bot=bot, closed_at__isnull=False).exclude(pk__in=self.seen).order_by("id"):
+            self.seen.add(deal.pk)
+            lost = deal.pnl < 0
+            self.lost_in_a_row = self.lost_in_a_row + 1 if lost else 0
+            self.last_loss_at = deal.closed_at if lost else self.last_loss_at
 
 
 @st.composite
@@ -288,3 +309,75 @@ def test_28_digits_come_back_from_the_database_as_they_went_in() -> None:
     position = Position.objects.get(bot=bot)
     assert Fraction(position.cost) == Fraction(quantity) * Fraction(price)
     check_book(bot, is_live=False)
+
+
+# What the controls count.
+
+
+def round_trip(bot: Bot, name: str, pnl: str, minute: int = 0) -> None:
+    """Book a deal that gains ``pnl``."""
+    fill(bot, Side.BUY, execution(f"{name}-b", "1", "100", minute=minute))
+    fill(bot, Side.SELL, execution(f"{name}-s", "1", str(100 + Decimal(pnl)), minute=minute + 1))
+
+
+@pytest.mark.django_db
+def test_values_of_the_last_30_filled_orders_are_kept_oldest_first() -> None:
+    bot = a_bot()
+    for number in range(32):
+        fill(bot, Side.BUY, execution(f"t-{number}", "1", str(100 + number)))
+    position = Position.objects.get(bot=bot)
+    assert position.filled_orders == 32
+    assert position.recent_notionals == [str(102 + number) for number in range(30)]
+
+
+@pytest.mark.django_db
+def test_order_counts_once_its_whole_quantity_filled() -> None:
+    bot = a_bot()
+    order = an_order(bot, Side.BUY, Decimal("0.5"))
+    trades = [execution("t-1", "0.2", "100"), execution("t-2", "0.3", "101", minute=1)]
+    ledger.record_executions(order, trades[:1], books_of(bot), RULES)
+    assert Position.objects.get(bot=bot).filled_orders == 0
+    ledger.record_executions(order, trades, books_of(bot), RULES)
+    ledger.record_executions(order, trades, books_of(bot), RULES)
+    position = Position.objects.get(bot=bot)
+    assert (position.filled_orders, position.recent_notionals) == (1, ["50.3"])
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("gains", "streak", "lost_at_minute"),
+    [(["-1"], 1, 1), (["-1", "-2"], 2, 11), (["-1", "0"], 0, 1), (["-1", "-1", "3", "-1"], 1, 31), (["0.01"], 0, None)],
+)
+def test_deals_that_lost_in_a_row_are_counted(gains: list[str], streak: int, lost_at_minute: int | None) -> None:
+    bot = a_bot()
+    for number, gain in enumerate(gains):
+        round_trip(bot, f"d{number}", gain, minute=10 * number)
+    position = Position.objects.get(bot=bot)
+    lost_at = None if lost_at_minute is None else NOON + timedelta(minutes=lost_at_minute)
+    assert (position.losing_streak, position.last_loss_at) == (streak, lost_at)
+
+
+@pytest.mark.django_db
+def test_dust_that_is_sold_later_counts_no_second_loss() -> None:
+    bot = a_bot()
+    fill(bot, Side.BUY, execution("b-1", "1", "100"))
+    leave = an_order(bot, Side.SELL, Decimal(1))
+    for trade in (execution("s-1", "0.995", "90", minute=1), execution("s-2", "0.005", "90", minute=2)):
+        ledger.record_executions(leave, [trade], books_of(bot), RULES)
+    assert Position.objects.get(bot=bot).losing_streak == 1
+
+
+@pytest.mark.django_db
+def test_rejections_in_a_row_are_counted_until_one_is_accepted() -> None:
+    bot = a_bot()
+    position = books_of(bot).position
+    ledger.note_acceptance(position)
+    assert not Position.objects.exists()
+    for _ in range(2):
+        ledger.note_rejection(position)
+    assert Position.objects.get(bot=bot).reject_streak == 2
+    # A mark that came meanwhile stays.
+    Position.objects.update(mark_price=Decimal(7))
+    ledger.note_acceptance(position)
+    stored = Position.objects.get(bot=bot)
+    assert (stored.reject_streak, stored.mark_price) == (0, 7)

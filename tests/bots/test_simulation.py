@@ -16,22 +16,32 @@ from bots.market_data.base import CandleSeries
 from bots.simulation import simulate
 from bots.simulation_values import Conditions, Scanning, SimulationResult, Trade, quote_ticks
 from bots.strategies import registry
-from bots.strategies.base import CancelProposal, Proposal, Strategy, StrategyView
+from bots.strategies.base import CancelProposal, PlannedLeg, Proposal, Strategy, StrategyView
 from bots.strategies.common import Scan
+from bots.strategies.ladder import PlansOneEntry
 from bots.strategies.schema import TIMEFRAME, ParamSchema
 from safety.intents import LimitSet, OrderType, Side
 from tests.bots.strategies.builders import RULES, T0, at, series
 from tests.bots.strategies.test_every_strategy import CASES, QUICK, cut, walk
 
 FEES = FeeSchedule(maker=Decimal("0.0025"), taker=Decimal("0.0040"))
-LIMITS = LimitSet(notional_usd_max=Decimal(5000), notional_usd_min={"replay": Decimal(1)})
+#: The limits on the account are off: these tests are about the bot's own.
+LIMITS = LimitSet(
+    notional_usd_max=Decimal(5000),
+    notional_usd_min={"replay": Decimal(1)},
+    position_equity_pct=None,
+    gross_equity_pct=None,
+    daily_loss_pct=None,
+    drawdown_pct=None,
+    losing_streak_max=None,
+)
 CONDITIONS = Conditions(Decimal(1000), Decimal(2000), RULES, FEES, LIMITS, Decimal(5))
 DCA = registry.get("smart_dca")
 STEPS = st.lists(st.integers(-250, 250), min_size=1, max_size=150)
 Script = dict[int, list[Proposal | CancelProposal]]
 
 
-class Scripted:
+class Scripted(PlansOneEntry):
     """A strategy that wants given orders at given bars, whatever it sees."""
 
     key = "scripted"
@@ -52,7 +62,7 @@ class Scripted:
         return self.script.get(len(view.candles) - 1, [])
 
 
-class Watched:
+class Watched(PlansOneEntry):
     """A strategy as it is, with a record of every view that it was shown."""
 
     def __init__(self, strategy: Strategy) -> None:
@@ -66,6 +76,9 @@ class Watched:
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         return self.inner.largest_leg_usd(params, capital_usd)
+
+    def ladder(self, params: dict[str, Any], capital_usd: Decimal) -> tuple[PlannedLeg, ...]:
+        return self.inner.ladder(params, capital_usd)
 
     def propose(self, view: StrategyView) -> list[Proposal | CancelProposal]:
         self.views.append(view)

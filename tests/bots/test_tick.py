@@ -36,6 +36,7 @@ from tests.bots.builders import (
     trade,
 )
 from tests.faults.oracle import check_everything
+from tests.safety.latches import set_level
 
 pytestmark = pytest.mark.django_db
 
@@ -127,7 +128,7 @@ def test_resting_order_fills_while_stopped_only_if_it_shrinks_the_position(
     bot = make_bot(strategy="idle")
     trade(bot, Side.BUY, "1")
     order = trade(bot, side, "0.5", limit="99" if side == Side.BUY else "101").order
-    engage(level, "test", actor="test")
+    engage(level, "test", actor="test", cancel_resting=False)
     floor.feed.low, floor.feed.high = Decimal(90), Decimal(110)
     worker.tick(bot, now=timezone.now() + timedelta(seconds=1))
     order.refresh_from_db()
@@ -140,7 +141,7 @@ def test_resting_order_does_not_fill_on_what_was_traded_while_stopped(floor: Flo
     bot = make_bot(strategy="idle")
     order = trade(bot, Side.BUY, "0.5", limit="99").order
     now = timezone.now()
-    engage(Level.HALTED, "test", actor="test")
+    engage(Level.HALTED, "test", actor="test", cancel_resting=False)
     floor.feed.low = Decimal(90)
     worker.tick(bot, now=now + timedelta(seconds=1))
     release("test", actor="test")
@@ -399,13 +400,13 @@ def test_market_that_fails_blocks_the_bot_and_does_not_pause_it(floor: Floor, wo
 
 
 def test_bot_whose_venue_has_no_feed_says_what_is_missing(floor: Floor, worker: Worker) -> None:
-    bot = make_bot(venue="kraken", symbol="BTC/USD")
+    bot = make_bot(venue="alpaca", symbol="SPY")
     worker.tick(bot)
     bot.tick.refresh_from_db()
     assert bot.tick.note == "no market data"
     ((code, message),) = [tuple(block.values()) for block in bot.tick.blocked_by]
     assert code == "MARKET_DATA"
-    assert "Kraken feed" in message
+    assert "Alpaca" in message
     assert Bot.objects.get().status == "running"
 
 
@@ -446,7 +447,7 @@ def test_halted_bot_may_still_cancel(floor: Floor, worker: Worker) -> None:
     floor.strategy("tidy", lambda view: [CancelProposal(one.client_order_id, "tidy up") for one in view.open_orders])
     bot = make_bot(strategy="tidy")
     trade(bot, Side.BUY, "0.5", limit="90")
-    engage(Level.HALTED, "a bad day", actor="anna")
+    engage(Level.HALTED, "a bad day", actor="anna", cancel_resting=False)
     worker.tick(bot)
     assert Order.objects.get().status == "canceled"
 
@@ -473,7 +474,7 @@ def test_halt_of_one_bot_leaves_the_others_alone(floor: Floor, worker: Worker) -
 
 
 def test_halt_between_the_first_look_and_the_lock_holds(floor: Floor, worker: Worker) -> None:
-    halt = by_second_look([buy("0.5")], lambda: engage(Level.HALTED, "now", actor="anna"))
+    halt = by_second_look([buy("0.5")], lambda: set_level(Level.HALTED, "now"))
     floor.strategy("slow", halt)
     worker.tick(make_bot(strategy="slow"))
     assert not Order.objects.filter(status="filled").exists()

@@ -23,6 +23,7 @@ PAGES = (
     "/admin/", "/admin/bots/bot/", "/admin/bots/bot/add/", "/admin/bots/bot/add/?strategy=smart_dca", "/admin/bots/order/",
     "/admin/bots/fill/", "/admin/bots/position/", "/admin/bots/deal/", "/admin/audit/orderevent/",
     "/admin/audit/operatorevent/", "/admin/safety/setting/", "/admin/safety/setting/kill_switch/change/",
+    "/admin/safety/", "/admin/safety/halt/", "/admin/safety/what-if/",
     "/admin/replay/", "/admin/safety/tradingstate/", "/admin/safety/risklimits/global/change/",
     "/admin/safety/notificationprefs/1/change/", "/admin/auth/user/", "/admin/auth/group/add/", "/admin/password_change/",
 )  # fmt: skip
@@ -194,10 +195,9 @@ def test_bot_is_added_in_two_steps(console: Console) -> None:
     assert (bot.strategy, bot.status, bot.dry_run) == ("breakout", "stopped", True)
 
 
-def test_halt_from_any_page_turns_the_banner_red_everywhere(console: Console) -> None:
+def test_halt_by_the_setting_turns_the_banner_red_everywhere(console: Console) -> None:
     console.sign_in()
-    page = console.open("/admin/bots/bot/")
-    page.get_by_role("link", name="Halt trading").click()
+    page = console.open("/admin/safety/setting/kill_switch/change/")
     page.fill("#id_reason", "prices look wrong")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#main")).to_contain_text("Trading is halted")

@@ -4,11 +4,12 @@ from decimal import Decimal
 from typing import Any
 
 from bots.strategies.base import CancelProposal, Proposal, StrategyView
+from bots.strategies.ladder import PlansOneEntry
 from bots.strategies.schema import TIMEFRAME, ParamSchema
 from safety.intents import OrderType, Side
 
 
-class Churn:
+class Churn(PlansOneEntry):
     """In when flat, out when not."""
 
     key = "fault_churn"

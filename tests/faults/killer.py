@@ -65,7 +65,7 @@ def _run(command: dict[str, Any]) -> NoReturn:
             arm(command["point"], getattr(signal, command.get("signal", "SIGKILL")))
         if "kill_after_s" in command:
             threading.Thread(target=_kill_soon, args=[command["kill_after_s"]], daemon=True).start()
-        code = {"tick": _tick, "close": _close}[command["do"]](command)
+        code = _WORK[command["do"]](command)
     except BaseException:  # noqa: BLE001 - a forked child must never return into its parent's loop
         traceback.print_exc()
     finally:
@@ -96,6 +96,35 @@ def _close(command: dict[str, Any]) -> int:
 
     manager.close_position(command["bots"][0], actor="anna")
     return 0
+
+
+def _engage(command: dict[str, Any]) -> int:
+    from safety import kill_runs
+    from safety.intents import Level
+    from safety.kill_switch import engage
+
+    kill_runs.wait_for_drain(engage(Level.HALTED, "a drill", actor="anna"))
+    return 0
+
+
+def _flatten(command: dict[str, Any]) -> int:
+    from bots import flatten
+
+    flatten.start("global", actor="anna", reason="enough")
+    return 0
+
+
+def _go_on(command: dict[str, Any]) -> int:
+    """Do one round of what is left of the kill switch's runs, as the chore does."""
+    from django.utils import timezone
+
+    from bots.safety_chores import go_on_with_kill_runs
+
+    go_on_with_kill_runs(timezone.now())
+    return 0
+
+
+_WORK = {"tick": _tick, "close": _close, "engage": _engage, "flatten": _flatten, "go_on": _go_on}
 
 
 def _kill_soon(after_s: float) -> None:

@@ -109,6 +109,21 @@ def check_book(bot: Bot, *, is_live: bool) -> None:
     if not position.quantity:
         assert position.cost == 0, f"{bot}: flat, and a cost is left"
     check_deals(bot, position, deals)
+    check_filled_orders(bot, position, fills)
+
+
+def check_filled_orders(bot: Bot, position: Position, fills: list[Fill]) -> None:
+    """Fail unless every order that filled wholly is counted once, and the values of the last 30 are kept in their order."""
+    filled: dict[int, Fraction] = defaultdict(Fraction)
+    values: dict[int, Fraction] = defaultdict(Fraction)
+    done = []
+    for fill in fills:
+        filled[fill.order_id] += _exact(fill.quantity)
+        values[fill.order_id] += _exact(fill.quantity) * _exact(fill.price)
+        if filled[fill.order_id] == _exact(fill.order.quantity):
+            done.append(values[fill.order_id])
+    assert position.filled_orders == len(done), f"{bot}: {position.filled_orders} filled orders, not {len(done)}"
+    assert [Fraction(one) for one in position.recent_notionals] == done[-30:], f"{bot}: values of filled orders"
 
 
 def check_deals(bot: Bot, position: Position, deals: list[Deal]) -> None:

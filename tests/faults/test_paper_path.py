@@ -35,9 +35,9 @@ LOOKED = "+bots.tick.unit"
 #: Where a tick is killed, in the order in which it gets there: what it has done by then, and nothing of it is committed.
 BEFORE_THE_COMMIT = {
     "looked, before the transaction": LOOKED,
-    "locked, before the intent": "+bots.executor.submit",
-    "intent recorded, before the gate": "+bots.executor.gather",
-    "claimed, before the second look": "+bots.executor._second_look",
+    "locked, before the intent": "+bots.tick.executor.submit",
+    "intent recorded, before the gate": "+bots.executor.paper.gather",
+    "claimed, before the second look": "+bots.executor.steps.second_look",
     "before the send": "+bots.brokers.paper.PaperBroker.submit",
     "filled, not booked": "-bots.brokers.paper.PaperBroker.submit",
     "order and fills booked, position not": "+bots.models.Position.save",
@@ -88,7 +88,12 @@ def test_tick_killed_at_random_moments_loses_and_doubles_nothing(nursery: Nurser
     for _ in range(15):
         due_at = timezone.now().isoformat()
         ends.append(nursery.run("tick", churners, due_at=due_at, kill_after_s=chance.uniform(0.005, 0.08)))
-        assert nursery.run("tick", churners, due_at=due_at) == 0
+        status = nursery.run("tick", churners, due_at=due_at)
+        if status == LEASE_LOST:
+            # The server finished the dead process's claim after its leases had been freed; nothing was written under it.
+            check_everything()
+            status = nursery.run("tick", churners, due_at=due_at)
+        assert status == 0
         check_everything()
     assert SIGKILLED in ends
     assert not Bot.objects.exclude(status="running").exists()

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from django.conf import settings as django_settings
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
 from audit.models import OperatorEvent
+from safety.intents import Level
+from safety.models import TradingState
 from tests.conftest import on_sqlite
 
 
@@ -23,6 +26,12 @@ def move_kill_file(tmp_path: Path, settings: Settings) -> Path:
 
 def engage_by_environment(settings: Settings) -> None:
     settings.ENVIRONMENT = replace(django_settings.ENVIRONMENT, kill_switch_engaged=True)
+
+
+def set_level(level: Level, reason: str, *, scope: str = "global") -> None:
+    """Set a state as another process would have: within whatever transaction this process has open."""
+    changes = {"level": level, "reason": reason, "actor": "test", "changed_at": timezone.now()}
+    TradingState.objects.update_or_create(scope=scope, defaults=changes)
 
 
 def events() -> list[tuple[str, ...]]:

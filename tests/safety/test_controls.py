@@ -1,19 +1,24 @@
 """Each pre-trade control: just under its limit, at it, over it, and with each of its inputs missing or unsound."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from safety.controls import CONTROLS
-from safety.intents import Exposure, Level, OrderType
+from safety.intents import Exposure, Level, OrderType, Side
+from safety.limit_fields import FIELDS, LimitField
+from tests.safety import boundaries
 from tests.safety.builders import (
     EXIT,
     EXPOSURE,
     INFINITY,
     INTENT,
+    LIVE,
+    LIVE_ONLY,
     NAN,
+    ONLY_AT_TIMES,
     QUOTE,
     RULES,
     SYMBOL,
@@ -26,6 +31,8 @@ from tests.safety.builders import (
 
 D = Decimal
 LIMIT_BUY: dict[str, Any] = {"type": OrderType.LIMIT, "limit_price": D("99.5")}
+#: An exit of a flatten that a person confirmed and that is under way.
+FLATTEN: dict[str, Any] = EXIT | {"is_flatten": True, "is_flattening": True, "reduce_only": True}
 OVERSELL: dict[str, Any] = EXIT | {"quantity": D("4.001")}
 
 
@@ -39,10 +46,7 @@ def rules(**changes: Any) -> dict[str, Any]:
 
 # code, what is changed, whether that code denies
 BOUNDARIES: list[tuple[str, dict[str, Any], bool]] = [
-    ("LIVE_GATE_CLOSED", {"is_live": False}, False),
-    ("LIVE_GATE_CLOSED", {"is_live": True}, True),
-    ("LIVE_GATE_CLOSED", EXIT | {"is_live": True}, True),
-    ("LIVE_GATE_CLOSED", EXIT | {"is_live": True, "reduce_only": True}, True),
+    *boundaries.LIVE_CASES,
     ("KILL_SWITCH", {"level": Level.ACTIVE}, False),
     ("KILL_SWITCH", {"level": Level.REDUCING}, True),
     ("KILL_SWITCH", {"level": Level.HALTED}, True),
@@ -52,6 +56,14 @@ BOUNDARIES: list[tuple[str, dict[str, Any], bool]] = [
     ("KILL_SWITCH", EXIT | {"level": Level.HALTED, "reduce_only": True}, True),
     ("KILL_SWITCH", {"level": "sleeping"}, True),
     ("KILL_SWITCH", EXIT | {"level": None}, True),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.HALTED}, False),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.REDUCING}, False),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.HALTED, "is_flattening": False}, True),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.HALTED, "is_flatten": False}, True),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.HALTED, "quantity": D("4.001")}, True),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.HALTED, "side": Side.BUY}, True),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.REDUCING, "side": Side.BUY}, True),
+    ("KILL_SWITCH", FLATTEN | {"level": Level.HALTED, "position_quantity": None}, True),
     ("INVALID_MARKET_DATA", quote(bid=D("99.99")), False),
     ("INVALID_MARKET_DATA", quote(bid=D(100)), False),
     ("INVALID_MARKET_DATA", quote(bid=D("100.01")), True),
@@ -156,6 +168,10 @@ BOUNDARIES: list[tuple[str, dict[str, Any], bool]] = [
     ("INTENT_EXPIRED", {"created_at": ago(-2)}, False),
     ("INTENT_EXPIRED", {"created_at": ago("-2.001")}, True),
     ("INTENT_EXPIRED", EXIT | {"created_at": ago("30.001")}, True),
+    ("INTENT_EXPIRED", {"created_at": ago(9_999), "intent_age_s_max": None}, False),
+    *boundaries.SIZE,
+    *boundaries.LOSSES,
+    *boundaries.MARKET,
 ]
 #: What each control has to know, so that it denies without it. Exits need less: see EXIT_INPUTS.
 ENTRY_INPUTS: dict[str, tuple[str, ...]] = {
@@ -165,7 +181,7 @@ ENTRY_INPUTS: dict[str, tuple[str, ...]] = {
     "SYMBOL_NOT_ALLOWED": ("allowed_symbols",),
     "NOTIONAL_ABOVE_MAX": ("quote", "quantity"),
     "NOTIONAL_BELOW_MIN": ("quote", "rules", "quantity"),
-    "STALE_MARKET_DATA": ("quote", "quote_age_max_s", "quote_age_s_max"),
+    "STALE_MARKET_DATA": ("quote", "quote_age_max_s", "candle_age_s", "candle_bar_s"),
     "DUPLICATE_ORDER": ("is_duplicate",),
     "ENTRIES_HELD": ("entries_held",),
     "RATE_LIMIT": ("sent_last_minute_bot", "sent_last_minute_account"),
@@ -180,7 +196,12 @@ ENTRY_INPUTS: dict[str, tuple[str, ...]] = {
     ),
     "INSUFFICIENT_FUNDS": ("quote", "quantity", "cash_free_usd", "fee_rate"),
     "INSTRUMENT_RULES": ("rules", "quantity"),
-    "INTENT_EXPIRED": ("intent_age_s_max",),
+    "INTENT_EXPIRED": ("created_at",),
+    **boundaries.ENTRY_INPUTS,
+    "REPEAT_THROTTLE": (),
+    "ACCOUNT_BLOCKED": (),
+    "READINESS": (),
+    "LIVE_RAMP": (),
 }
 EXIT_INPUTS: dict[str, tuple[str, ...]] = {
     "INVALID_MARKET_DATA": ("quote",),
@@ -189,11 +210,12 @@ EXIT_INPUTS: dict[str, tuple[str, ...]] = {
     "DUPLICATE_ORDER": ("is_duplicate",),
     "INSUFFICIENT_FUNDS": ("position_quantity", "pending_exit_quantity", "quantity"),
     "INSTRUMENT_RULES": ("rules", "quantity"),
-    "INTENT_EXPIRED": ("intent_age_s_max",),
+    "INTENT_EXPIRED": ("created_at",),
+    **boundaries.EXIT_INPUTS,
 }
-FIGURES = frozenset(
+SOUND_FIGURES = frozenset(
     name for name, value in {**INTENT, **EXPOSURE}.items() if isinstance(value, D) and name != "limit_price"
-) | {"quote_age_s_max", "intent_age_s_max"}
+)
 
 
 def needs(inputs: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
@@ -209,12 +231,18 @@ def test_the_sound_entry_and_the_sound_exit_are_permitted() -> None:
     assert codes() == ()
     assert codes(**EXIT) == ()
     assert codes(**LIMIT_BUY) == ()
+    assert codes(**LIVE) == ()
+    assert codes(**LIVE, **EXIT) == ()
+    assert codes(**FLATTEN, level=Level.HALTED) == ()
 
 
 def test_every_control_is_shown_to_pass_and_to_deny() -> None:
     for code in CONTROLS:
         assert {is_denied for name, _, is_denied in BOUNDARIES if name == code} == {True, False}, code
     assert ENTRY_INPUTS.keys() == CONTROLS.keys()
+    asked = {name for inputs in (ENTRY_INPUTS, boundaries.LIVE_INPUTS) for names in inputs.values() for name in names}
+    assert set(EXPOSURE) == {one.name for one in fields(Exposure)}
+    assert set(EXPOSURE) - asked == ONLY_AT_TIMES, "every figure is shown to deny when it is missing"
 
 
 @pytest.mark.parametrize(("code", "name"), needs(ENTRY_INPUTS))
@@ -227,8 +255,18 @@ def test_exit_with_an_input_missing_is_denied(code: str, name: str) -> None:
     assert code in codes(**EXIT | {name: None})
 
 
+@pytest.mark.parametrize(("code", "name"), needs(boundaries.LIVE_INPUTS))
+def test_live_entry_with_an_input_missing_is_denied(code: str, name: str) -> None:
+    assert code in codes(**LIVE | {name: None})
+
+
+@pytest.mark.parametrize(("code", "name"), needs(boundaries.LIVE_EXIT_INPUTS))
+def test_live_exit_with_an_input_missing_is_denied(code: str, name: str) -> None:
+    assert code in codes(**LIVE | EXIT | {name: None})
+
+
 @pytest.mark.parametrize("value", UNSOUND, ids=str)
-@pytest.mark.parametrize(("code", "name"), [pair for pair in needs(ENTRY_INPUTS) if pair[1] in FIGURES])
+@pytest.mark.parametrize(("code", "name"), [pair for pair in needs(ENTRY_INPUTS) if pair[1] in SOUND_FIGURES])
 def test_entry_with_an_unsound_figure_is_denied(code: str, name: str, value: Decimal | None) -> None:
     assert codes(**{name: value}), f"{name} = {value} lets an entry pass"
 
@@ -248,12 +286,21 @@ def test_exit_when_what_is_on_offer_is_unsound_is_denied(value: Decimal | None) 
 
 @pytest.mark.parametrize("name", sorted(EXPOSURE))
 def test_entry_with_any_part_of_the_exposure_missing_is_denied(name: str) -> None:
-    assert codes(**{name: None})
+    assert codes(**LIVE | {name: None}) or name in ONLY_AT_TIMES
+    assert bool(codes(**{name: None})) is (name not in LIVE_ONLY | ONLY_AT_TIMES)
+
+
+@pytest.mark.parametrize("value", [-1, D(-1), D("NaN"), 1.5, True, "1"], ids=repr)
+@pytest.mark.parametrize("name", sorted(name for name, value in EXPOSURE.items() if type(value) in (int, D)))
+def test_entry_with_a_figure_that_is_negative_or_no_number_is_denied(name: str, value: Any) -> None:
+    assert codes(**LIVE | {name: value})
 
 
 def test_an_exposure_that_knows_nothing_is_denied_by_every_control_that_looks_at_it() -> None:
     nothing = dict.fromkeys(Exposure.__dataclass_fields__)
-    assert set(codes(**nothing)) == {code for code, names in ENTRY_INPUTS.items() if set(names) & set(EXPOSURE)}
+    on_paper = {code for code, names in ENTRY_INPUTS.items() if set(names) & set(EXPOSURE)}
+    assert set(codes(**nothing)) == on_paper
+    assert set(codes(**LIVE | nothing)) == on_paper | set(boundaries.LIVE_INPUTS)
 
 
 @pytest.mark.parametrize("value", [0.5, 1.0, 1e9, float("nan"), float("inf")], ids=str)
@@ -262,11 +309,18 @@ def test_entry_with_a_float_for_a_figure_is_denied(name: str, value: float) -> N
     assert codes(**{name: value})
 
 
-@pytest.mark.parametrize("name", ["notional_usd_max", "quote_age_s_max", "intent_age_s_max"])
-@pytest.mark.parametrize("value", [NAN, INFINITY, -INFINITY], ids=str)
-def test_entry_under_a_limit_that_bounds_nothing_is_denied(name: str, value: Decimal) -> None:
-    code = {"notional_usd_max": "NOTIONAL_ABOVE_MAX", "quote_age_s_max": "STALE_MARKET_DATA"}.get(name)
-    assert (code or "INTENT_EXPIRED") in codes(**{name: value})
+@pytest.mark.parametrize("value", [NAN, D("sNaN"), INFINITY, -INFINITY, D(-1)], ids=str)
+@pytest.mark.parametrize("one", FIELDS, ids=lambda one: one.name)
+def test_entry_under_a_limit_that_bounds_nothing_is_denied(one: LimitField, value: Decimal) -> None:
+    # A situation in which each limit is looked at: a streak that has lasted, a first live order, a symbol that is no major.
+    changes: dict[str, Any] = LIVE | {"losing_streak": 5, "last_loss_at": ago(99_999), "live_fills": 9}
+    if isinstance(one.default, int):
+        return
+    changes |= {"quantity": D("0.5"), "is_major": one.limit != "collar_pct_other"}
+    assert codes(**changes) == ()
+    found = set(codes(**changes | {one.limit: value}))
+    assert found - {"PRICE_COLLAR"} == {one.code} - {"PRICE_COLLAR"}
+    assert one.code in found
 
 
 @pytest.mark.parametrize("floors", [{}, {"replay": D(1)}, {VENUE: NAN}, {VENUE: INFINITY}], ids=str)

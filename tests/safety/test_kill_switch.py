@@ -1,5 +1,6 @@
 """Engaging never lowers, releasing takes a reason, and both are operator events."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from safety.kill_switch import (
     ReleaseRefusedError,
     StateBook,
     UnknownScopeError,
+    begin_flatten,
     engage,
     read_state,
     release,
 )
-from safety.models import Setting, TradingState
+from safety.models import KillRun, Setting, TradingState
 from tests.conftest import CommittedDatabase
 from tests.safety.latches import engage_by_environment, events, move_kill_file, unconstrained
 
@@ -32,7 +34,7 @@ def kill_file(tmp_path: Path, settings: Settings) -> Path:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("wanted", list(Level))
+@pytest.mark.parametrize("wanted", [Level.REDUCING, Level.HALTED])
 @pytest.mark.parametrize("standing", list(Level))
 def test_engage_never_lowers(standing: Level, wanted: Level) -> None:
     for scope in ("global", "venue:kraken", "bot:7"):
@@ -40,7 +42,7 @@ def test_engage_never_lowers(standing: Level, wanted: Level) -> None:
             scope=scope, defaults={"level": standing, "reason": "first", "actor": "bob", "changed_at": timezone.now()}
         )
         strictest = max(standing, wanted, key=lambda one: one.rank)
-        assert engage(wanted, "second", actor="ann", scope=scope) == strictest
+        engage(wanted, "second", actor="ann", scope=scope)
         row = TradingState.objects.get(scope=scope)
         assert row.level == strictest
         assert (row.reason, row.actor) == (("second", "ann") if strictest != standing else ("first", "bob"))
@@ -49,7 +51,7 @@ def test_engage_never_lowers(standing: Level, wanted: Level) -> None:
 @pytest.mark.django_db
 def test_engaging_a_lower_level_while_the_global_row_is_missing_does_not_lower_it() -> None:
     TradingState.objects.all().delete()
-    assert engage(Level.REDUCING, "odd prices", actor="ann") == Level.HALTED
+    engage(Level.REDUCING, "odd prices", actor="ann")
     assert read_state().level == Level.HALTED
 
 
@@ -58,7 +60,7 @@ def test_engaging_a_lower_level_while_the_global_row_is_missing_does_not_lower_i
 def test_engage_over_an_unknown_level_leaves_it_halted(wanted: Level) -> None:
     with unconstrained("trading_states", "trading_state_level_known"):
         TradingState.objects.filter(scope="global").update(level="sleeping")
-        assert engage(wanted, "odd", actor="ann") == Level.HALTED
+        engage(wanted, "odd", actor="ann")
         assert read_state().level == Level.HALTED
 
 
@@ -122,13 +124,34 @@ def test_scope_that_would_bind_nothing_is_refused(scope: str) -> None:
 
 
 @pytest.mark.django_db
-def test_engage_joins_the_unit_of_its_caller_and_is_undone_with_it() -> None:
-    with unit():
-        engage(Level.HALTED, "stop", actor="ann")
-        assert read_state().level == Level.HALTED
-        transaction.set_rollback(True)
+def test_engaging_to_active_is_refused_since_that_would_release() -> None:
+    with pytest.raises(ValueError, match="never releases"):
+        engage(Level.ACTIVE, "go on", actor="ann")
+    assert events() == []
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("act", ["engage", "release", "flatten"])
+def test_none_is_part_of_a_unit_of_the_caller(act: str) -> None:
+    """Its commit must be a real one: only then does whoever sends see it."""
+    acts: dict[str, Callable[[], object]] = {
+        "engage": lambda: engage(Level.HALTED, "stop", actor="ann"),
+        "release": lambda: release("go on", actor="ann"),
+        "flatten": lambda: begin_flatten("sell", actor="ann"),
+    }
+    with pytest.raises(RuntimeError), unit():
+        acts[act]()
     assert read_state().level == Level.ACTIVE
     assert events() == []
+    assert not KillRun.objects.exists()
+
+
+@pytest.mark.parametrize("act", ["engage", "release"])
+def test_none_is_part_of_a_transaction_of_the_caller(committed_db: CommittedDatabase, act: str) -> None:
+    with pytest.raises(RuntimeError), transaction.atomic():
+        engage(Level.HALTED, "stop", actor="ann") if act == "engage" else release("go on", actor="ann")
+    assert read_state().level == Level.ACTIVE
+    assert not committed_db.var_dir.joinpath("KILL").exists(), "a mistake of the caller is no outage"
 
 
 def test_engage_commits_its_row_its_setting_and_its_event_together(committed_db: CommittedDatabase) -> None:

@@ -19,6 +19,7 @@ from django.db import (
 from django.utils import timezone
 from pytest_django import Settings
 
+from safety import outage
 from safety.intents import Level
 from safety.kill_switch import (
     StateBook,
@@ -136,6 +137,14 @@ def test_reading_names_every_latch_of_the_strictest_level(kill_file: Path, setti
     )
 
 
+@pytest.mark.django_db
+def test_reading_every_latch_and_flatten_costs_one_statement(django_assert_num_queries: Any) -> None:
+    engage(Level.REDUCING, "odd bot", actor="ann", scope="bot:7")
+    with django_assert_num_queries(1):
+        book = StateBook.read()
+        assert [book.reading("kraken", bot_id).level for bot_id in (6, 7)] == [Level.ACTIVE, Level.REDUCING]
+
+
 # The latches of this host.
 
 
@@ -231,6 +240,7 @@ def test_every_error_of_the_database_reads_as_halted(error: type[Exception]) -> 
         state = read_state("replay", 7)
     assert state.level == Level.HALTED
     assert "cannot be read" in state.reasons[0]
+    outage.forget()
     assert read_state().level == Level.ACTIVE
 
 

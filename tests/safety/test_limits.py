@@ -1,5 +1,6 @@
 """Which limits hold: defaults, the global row, the bot's row, and what the database refuses to keep."""
 
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
@@ -9,21 +10,64 @@ from django.db import IntegrityError, connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety.limits import DEFAULTS, LimitBook, merge
+from safety.controls import CONTROLS
+from safety.intents import LimitSet
+from safety.limit_fields import FIELDS, SWITCHABLE
+from safety.limits import DEFAULTS, LimitBook, merge, switched_off, unknown_codes
 from safety.models import RiskLimits
+from tests.safety.builders import LIVE, ago, codes
 
 D = Decimal
-FIGURES = ("notional_usd_max_paper", "notional_usd_max_live", "quote_age_s_max", "intent_age_s_max")
-COUNTS = ("rate_per_minute_bot", "rate_per_minute_account", "open_orders_bot_max", "open_orders_account_max")
+FIGURES = tuple(one.name for one in FIELDS if isinstance(one.default, Decimal))
+COUNTS = tuple(one.name for one in FIELDS if isinstance(one.default, int))
 #: The rows as CONTROLS.md has them.
 SHIPPED: dict[str, Any] = {
+    "notional_usd_max_paper": D(5_000),
+    "notional_usd_max_live": D(250),
+    "notional_equity_pct": D(2),
+    "notional_floor_usd": D(125),
+    "ramp_usd_max": D(50),
+    "size_outlier_multiple": D(5),
+    "collar_pct_major": D(2),
+    "collar_pct_other": D(5),
+    "collar_passive_pct": D(30),
+    "quote_age_s_max": D(10),
+    "candle_periods_max": D(2),
     "rate_per_minute_bot": 20,
     "rate_per_minute_account": 60,
+    "repeat_per_day": 60,
     "open_orders_bot_max": 10,
     "open_orders_account_max": 50,
-    "quote_age_s_max": D(10),
+    "position_equity_pct": D(10),
+    "position_floor_usd": D(300),
+    "gross_equity_pct": D(50),
+    "gross_floor_usd": D(500),
+    "daily_loss_pct": D(3),
+    "drawdown_pct": D(10),
+    "losing_streak_max": 5,
+    "losing_pause_h": D(4),
+    "reject_streak_max": 5,
     "intent_age_s_max": D(30),
 }
+#: The controls whose default is a figure, and the figures by which each is switched off.
+OFF: dict[str, set[str]] = {
+    "NOTIONAL_ABOVE_MAX": {"notional_usd_max", "notional_equity_pct"},
+    "SIZE_OUTLIER": {"size_outlier_multiple"},
+    "STALE_MARKET_DATA": {"quote_age_s_max", "candle_periods_max"},
+    "RATE_LIMIT": {"rate_per_minute_bot", "rate_per_minute_account"},
+    "REPEAT_THROTTLE": {"repeat_per_day"},
+    "OPEN_ORDERS_MAX": {"open_orders_bot_max", "open_orders_account_max"},
+    "POSITION_MAX": {"position_equity_pct"},
+    "GROSS_EXPOSURE_MAX": {"gross_equity_pct"},
+    "DAILY_LOSS": {"daily_loss_pct"},
+    "DRAWDOWN": {"drawdown_pct"},
+    "LOSING_STREAK": {"losing_streak_max"},
+    "ERROR_STREAK": {"reject_streak_max"},
+    "INTENT_EXPIRED": {"intent_age_s_max"},
+    "LIVE_RAMP": {"ramp_usd_max"},
+}
+#: The names of columns that hold for one book only, by their field in a LimitSet.
+BY_BOOK = {"notional_usd_max_paper": False, "notional_usd_max_live": True, "notional_equity_pct": True}
 maybe = st.none() | st.integers(1, 100)
 
 
@@ -31,13 +75,18 @@ def row(**figures: Any) -> RiskLimits:
     return RiskLimits(scope="global", **figures)
 
 
+def held(limits: LimitSet, name: str) -> Any:
+    return getattr(limits, "notional_usd_max" if name.startswith("notional_usd_max") else name)
+
+
 def test_defaults_hold_where_nothing_is_set() -> None:
     assert DEFAULTS == SHIPPED
     for rows in ((None, None), (row(), None), (None, row()), (row(), row())):
-        for is_live, notional in ((False, D(5_000)), (True, D(250))):
+        for is_live in (False, True):
             limits = merge(*rows, is_live=is_live)
-            assert limits.notional_usd_max == notional
-            assert {name: getattr(limits, name) for name in SHIPPED} == SHIPPED
+            names = [name for name in SHIPPED if BY_BOOK.get(name, is_live) == is_live]
+            assert {name: held(limits, name) for name in names} == {name: SHIPPED[name] for name in names}
+        assert merge(*rows, is_live=False).notional_equity_pct is None, "a share of the account bounds live orders only"
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
@@ -45,10 +94,61 @@ def test_defaults_hold_where_nothing_is_set() -> None:
 def test_global_figure_replaces_the_default_and_the_bots_own_only_tightens(
     name: str, global_figure: int | None, bot_figure: int | None
 ) -> None:
-    limits = merge(row(**{name: global_figure}), row(**{name: bot_figure}), is_live=False)
+    rows = row(**{name: global_figure}), row(**{name: bot_figure})
+    limits = merge(*rows, is_live=BY_BOOK.get(name, True))
     base = SHIPPED[name] if global_figure is None else global_figure
-    expected = base if bot_figure is None or bot_figure > base else bot_figure
-    assert getattr(limits, name) == expected
+    stricter = max if name == "losing_pause_h" else min
+    assert held(limits, name) == (base if bot_figure is None else stricter(base, bot_figure))
+
+
+@pytest.mark.parametrize("code", list(OFF))
+def test_control_that_is_switched_off_for_all_bots_has_no_limit(code: str) -> None:
+    everything, without = merge(row(), None, is_live=True), merge(row(switched_off=[code]), None, is_live=True)
+    changed = {one.name for one in fields(LimitSet) if getattr(everything, one.name) != getattr(without, one.name)}
+    assert changed == OFF[code]
+    assert all(getattr(without, name) is None for name in changed)
+
+
+def test_only_controls_whose_default_is_a_figure_can_be_switched_off() -> None:
+    assert set(SWITCHABLE) == set(OFF)
+    always = sorted(set(CONTROLS) - set(OFF))
+    assert "READINESS" in always
+    listed = row(switched_off=[*always, "NO_SUCH_CODE", 7, None])
+    assert merge(listed, None, is_live=True) == merge(None, None, is_live=True)
+    assert unknown_codes(listed) == sorted([*always, "NO_SUCH_CODE"])
+    assert switched_off(listed) == frozenset()
+
+
+@pytest.mark.parametrize("listed", ["DAILY_LOSS", {"DAILY_LOSS": True}, None, 1, True])
+def test_what_is_no_list_switches_nothing_off(listed: Any) -> None:
+    assert merge(row(switched_off=listed), None, is_live=True) == merge(None, None, is_live=True)
+
+
+@pytest.mark.parametrize("name", sorted(name for names in OFF.values() for name in names if name != "notional_usd_max"))
+def test_bots_own_figure_binds_though_the_control_is_switched_off(name: str) -> None:
+    own = merge(row(switched_off=list(OFF), **{name: 3}), row(**{name: 7}), is_live=True)
+    assert getattr(own, name) == 7
+    assert sum(getattr(own, other) is not None for names in OFF.values() for other in names) == 1
+
+
+def test_bots_own_floor_or_pause_brings_back_the_figure_beside_it() -> None:
+    off = row(switched_off=list(OFF), position_equity_pct=D(8))
+    limits = merge(off, row(position_floor_usd=D(90), losing_pause_h=D(1)), is_live=False)
+    assert (limits.position_equity_pct, limits.position_floor_usd) == (D(8), D(90))
+    assert (limits.losing_streak_max, limits.losing_pause_h) == (5, D(1))
+    assert limits.gross_equity_pct is None
+
+
+def test_a_bots_own_row_switches_nothing_off() -> None:
+    assert merge(row(), row(switched_off=list(OFF)), is_live=True) == merge(None, None, is_live=True)
+
+
+def test_with_everything_off_that_can_be_the_other_controls_still_deny() -> None:
+    limits = merge(row(switched_off=list(OFF)), None, is_live=True)
+    bare = {one.name: getattr(limits, one.name) for one in fields(LimitSet) if one.name != "notional_usd_min"}
+    assert codes(**LIVE | {"readiness": None, "created_at": ago(99)} | bare) == ("READINESS",)
+    huge = {"quantity": D(4_000), "cash_free_usd": D(10**9), "capital_usd": D(10**9)}
+    assert codes(**LIVE | huge | {"equity_usd": D(1), "live_fills": 0} | bare) == ()
 
 
 @given(global_figure=maybe, bot_figure=maybe, is_live=st.booleans())

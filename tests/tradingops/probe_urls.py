@@ -7,7 +7,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError
 
 from bots.models import Bot
-from tradingops.api import add_error_handlers
+from tradingops.api.errors import add_error_handlers
 
 probe = NinjaAPI(urls_namespace="probe")
 add_error_handlers(probe)

@@ -211,6 +211,25 @@ def test_every_ordinary_variable_has_a_good_and_a_bad_case() -> None:
     assert ordinary <= {name for name, _ in BAD}
 
 
+@pytest.mark.parametrize(
+    ("host", "hosts", "is_refused"),
+    [
+        ("127.0.0.1", "localhost,127.0.0.1,[::1]", False),
+        ("0.0.0.0", "localhost", True),
+        ("192.168.1.5", "localhost", True),
+        ("127.0.0.1", "localhost,console.example.org", True),
+        ("127.0.0.1", "*", True),
+    ],
+)
+def test_debug_is_refused_where_others_reach_the_console(host: str, hosts: str, is_refused: bool) -> None:
+    assert not load(HOST=host, ALLOWED_HOSTS=hosts).debug
+    if not is_refused:
+        assert load(DEBUG="1", HOST=host, ALLOWED_HOSTS=hosts).debug
+        return
+    [problem] = problems_of(DEBUG="1", HOST=host, ALLOWED_HOSTS=hosts)
+    assert problem.startswith("DEBUG (environment): 0 is needed")
+
+
 def test_all_problems_come_in_one_error() -> None:
     problems = problems_of(PORT="x", MIN_NOTIONAL_USD="x", KRAKEN_BASE_URL="x", SECRET_KEY="")
     assert [problem.split(" ")[0] for problem in problems] == [

@@ -22,6 +22,7 @@ from audit.models import OperatorEvent
 from bots import seeds
 from bots.manager import BotActionError
 from bots.models import Bot
+from safety.models import Setting
 from tests.conftest import CommittedDatabase
 from tradingops.environment import load_environment
 from tradingops.management.commands.prepare import LOCK_FILE, LOCK_ON_POSTGRES, alone, check_port, record_gates
@@ -195,3 +196,13 @@ def test_database_that_does_not_answer_is_named_without_its_password(tmp_path: P
     assert "The database that DATABASE_URL names cannot be used" in said
     assert "Traceback" not in said
     assert "s3cret-pass" not in said
+
+
+def test_rehearsal_stamps_its_database_and_never_meets_the_real_venues(
+    committed_db: CommittedDatabase, settings: Any, free_port: int
+) -> None:
+    prepare(settings, free_port, KRAKEN_BASE_URL="http://127.0.0.1:1")
+    assert Setting.objects.get(key="database_stamp").value == "rehearsal"
+    with pytest.raises(CommandError, match="rehearsal"):
+        prepare(settings, free_port)
+    prepare(settings, free_port, KRAKEN_BASE_URL="http://127.0.0.1:1")

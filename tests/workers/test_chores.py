@@ -1,6 +1,8 @@
 """Chores: each when it is due, one worker at a time, and an error in one stops no other."""
 
 from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -8,7 +10,7 @@ from django_q.models import Task
 from pytest_django import Settings
 
 from bots.models import Lease
-from bots.workers.chores import Chore, ChoresShift, chore, load_chores
+from bots.workers.chores import CHORE_MODULES, Chore, ChoresShift, chore, load_chores
 from bots.workers.database_time import database_time
 from bots.workers.housekeeping import KEEP_FAILURES, prune_failures
 
@@ -77,6 +79,13 @@ class TestRegistry:
         names = [one.name for one in load_chores()]
         assert "bots.workers.housekeeping.anchor_chains" in names
         assert names == sorted(names)
+
+    def test_every_module_that_has_a_chore_is_listed(self) -> None:
+        # A chore in a module that nobody lists never runs, and no test of its function sees that.
+        root = Path(import_module("bots").__path__[0])
+        marked = {path for path in root.rglob("*.py") if "\n@chore(" in path.read_text(encoding="utf-8")}
+        modules = {".".join(path.relative_to(root.parent).with_suffix("").parts) for path in marked}
+        assert modules == set(CHORE_MODULES)
 
 
 @pytest.mark.django_db

@@ -18,13 +18,16 @@ from bots.workers.schedule import DueTick, ScheduledBot
 from bots.workers.shift import SHARE_EVERY_S, Runner
 from tests.conftest import CommittedDatabase
 
+# So long that no bot comes due a second time while a test runs, whenever in its period the test happens to start.
+NEVER_AGAIN_S = 30 * 86_400
+
 TickHook = Callable[[Sequence[DueTick], Fence], None]
 
 
 class Notebook:
     """A tick that keeps what it ticked, and a list of running bots."""
 
-    def __init__(self, bots: Collection[int], poll_seconds: int = 3600, hook: TickHook | None = None) -> None:
+    def __init__(self, bots: Collection[int], poll_seconds: int = NEVER_AGAIN_S, hook: TickHook | None = None) -> None:
         self.bots, self.poll_seconds, self.hook = set(bots), poll_seconds, hook
         self.batches: list[list[DueTick]] = []
 

@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -17,8 +18,11 @@ from safety.limits import merge
 
 NOTE = (
     "A replay of the past, not a promise. Trades happen at the close of a bar, with half the spread, slippage and fees; "
-    "DAILY_LOSS and the like do not stop it."
+    "DAILY_LOSS, DRAWDOWN and LOSING_STREAK are off: nobody is there to start it again."
 )
+
+#: What a new bot's paper account has.
+EQUITY_USD = Decimal(100_000)
 
 
 class Command(BaseCommand):
@@ -33,7 +37,9 @@ class Command(BaseCommand):
         parser.add_argument("--params", default="{}", help="JSON object; what is left out takes its default")
         parser.add_argument("--capital", default="1000", help="the bot's capital in USD (default 1000)")
         parser.add_argument(
-            "--equity", default=None, help="the paper account's cash in USD (default: twice the capital)"
+            "--equity",
+            default=None,
+            help=f"the paper account's cash in USD (default {EQUITY_USD}, or twice the capital)",
         )
         parser.add_argument("--from", dest="since", default=None, help="first day or moment, such as 2022-01-10, UTC")
         parser.add_argument("--to", dest="until", default=None, help="the first day or moment that is left out, UTC")
@@ -57,8 +63,11 @@ def _backtest(options: dict[str, Any]) -> Backtest:
         params=strategy.schema.clean(_params(options["params"])),
         symbol=options["symbol"],
         capital_usd=capital,
-        equity_usd=capital * 2 if options["equity"] is None else _usd("--equity", options["equity"]),
-        limits=merge(None, None, is_live=False),
+        equity_usd=max(EQUITY_USD, capital * 2) if options["equity"] is None else _usd("--equity", options["equity"]),
+        # A person would look, and start it again; here nobody can.
+        limits=replace(
+            merge(None, None, is_live=False), daily_loss_pct=None, drawdown_pct=None, losing_streak_max=None
+        ),
         since=_moment("--from", options["since"]),
         until=_moment("--to", options["until"]),
     )

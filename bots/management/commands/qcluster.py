@@ -10,6 +10,7 @@ from bots.workers.chores import load_chores
 from bots.workers.cluster import Cluster, SentinelsKeepDying
 from bots.workers.q2 import cluster_names
 from bots.workers.shift import tick_path
+from safety import stamp
 
 
 class Command(BaseCommand):
@@ -23,6 +24,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         name = options["name"] or os.environ.get("Q_CLUSTER_NAME")
         names = [name] if name else list(cluster_names())
+        try:
+            stamp.check_at_start()
+        except stamp.StampError as error:
+            raise CommandError(str(error)) from error
         # Loaded before the fork, shared by all workers: half the memory, and no import when the first bot ticks.
         import_module(tick_path().rpartition(".")[0])
         load_chores()

@@ -52,7 +52,7 @@ def test_why_it_does_not_trade_is_told(desk: Desk) -> None:
     Bot.objects.filter(pk=bot.pk).update(entries_held="an order was adopted")
     BotTick.objects.filter(bot=bot).update(blocked_by=[{"code": "X", "message": "The quote is too old."}])
     shown = desk.get(page(bot))
-    assert "Entries are held: an order was adopted" in shown
+    assert "New entries wait: an order was adopted" in shown
     assert "The quote is too old." in shown
 
 

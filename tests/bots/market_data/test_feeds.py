@@ -1,20 +1,28 @@
 """Which venue has a feed."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bots.market_data.base import MarketDataError
 from bots.market_data.datasets import manifest
 from bots.market_data.feeds import feed_for, known_symbols, replay_feed
+from tests.loopback.client import KrakenLoopback
 
 
 def test_replay_is_one_feed_per_process() -> None:
     assert feed_for("replay") is feed_for("replay") is replay_feed()
 
 
-@pytest.mark.parametrize(("venue", "name"), [("kraken", "Kraken"), ("alpaca", "Alpaca")])
-def test_real_venue_says_that_it_cannot_trade_yet(venue: str, name: str) -> None:
-    with pytest.raises(MarketDataError, match=f"The {name} feed comes with the real venues"):
-        feed_for(venue)
+def test_kraken_is_one_feed_per_process(kraken: KrakenLoopback) -> None:
+    assert feed_for("kraken") is feed_for("kraken")
+    assert kraken.log() == []
+
+
+def test_alpaca_says_that_it_cannot_trade_yet() -> None:
+    with pytest.raises(MarketDataError, match="no market data of Alpaca yet"):
+        feed_for("alpaca")
 
 
 @pytest.mark.parametrize("venue", ["", "REPLAY", "nyse"])
@@ -23,5 +31,17 @@ def test_unknown_venue_is_refused(venue: str) -> None:
         feed_for(venue)
 
 
-def test_known_symbols_are_those_of_the_recordings() -> None:
+def test_known_symbols_are_those_of_the_recordings_where_kraken_is_out_of_reach() -> None:
     assert known_symbols() == {"replay": tuple(manifest())}
+
+
+def test_known_symbols_of_kraken_are_those_in_dollars(kraken: KrakenLoopback) -> None:
+    assert known_symbols()["kraken"] == ("BTC/USD", "BTC/USDT", "DOGE/USD", "ETH/USD", "SOL/USD")
+
+
+def test_neither_feeds_nor_brokers_load_the_venue_library_before_it_is_needed() -> None:
+    code = (
+        "import sys, django; django.setup(); import bots.market_data.feeds, bots.brokers.factory, bots.market_data.kraken;"
+        "sys.exit('ccxt' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

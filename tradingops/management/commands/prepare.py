@@ -22,6 +22,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from audit.log import OperatorEventRecord, record, unit
 from audit.models import OperatorEvent
+from safety import stamp
 
 ACTOR = "system:prepare"
 FIRST_USER = "admin"
@@ -45,6 +46,7 @@ class Command(BaseCommand):
         check_port(host, port)
         with alone():
             self._migrate()
+            stamp_database()
             record_gates()
             if seeded := seed_bots():
                 self.stdout.write(f"Seeded {seeded} paper bots on recorded market data.")
@@ -133,6 +135,14 @@ def _is_locked(file: TextIO) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK_ON_POSTGRES])
         return bool(cursor.fetchone()[0])
+
+
+def stamp_database() -> None:
+    """Stamp the database of a rehearsal. Raises CommandError where database and venue addresses do not go together."""
+    try:
+        stamp.apply()
+    except stamp.StampError as error:
+        raise CommandError(str(error)) from error
 
 
 def record_gates() -> None:

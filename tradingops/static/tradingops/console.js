@@ -144,7 +144,18 @@
         }, 1000);
     };
 
+    // Whoever has tapped HALT must find CONFIRM under his finger, not a HALT that was refreshed meanwhile.
+    const keepOpenHalt = () => {
+        document.body.addEventListener("htmx:oobBeforeSwap", (event) => {
+            const target = event.detail.target;
+            if (target && target.id === "tc-halt" && target.querySelector("details[open]")) {
+                event.detail.shouldSwap = false;
+            }
+        });
+    };
+
     document.addEventListener("DOMContentLoaded", () => {
+        keepOpenHalt();
         document.querySelectorAll("canvas[data-equity-url]").forEach(startChart);
         watchAnswers();
     });

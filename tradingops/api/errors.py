@@ -1,15 +1,17 @@
-"""The API under ``/api/``: one error shape for everything, and the public health check."""
+"""The API's one error shape, whatever went wrong."""
 
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from django.core.exceptions import ObjectDoesNotExist
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from ninja import NinjaAPI, Schema, Status
+from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from tradingops import __version__
-from tradingops.health import Health, read_health
+from bots.manager import BotActionError
+from bots.strategies.schema import ParamError
+from safety.intents import Denial
 
 REASONS_MAX = 50
 CODES = {
@@ -21,21 +23,6 @@ CODES = {
     HTTPStatus.TOO_MANY_REQUESTS: "too_many_requests",
     HTTPStatus.SERVICE_UNAVAILABLE: "not_safe_to_serve",
 }
-
-api = NinjaAPI(title="tradingops", version=__version__, urls_namespace="api")
-
-
-class HealthOut(Schema):
-    """The console's health. Ages are in seconds; null means never seen, or not to be read."""
-
-    status: str
-    version: str
-    uptime_s: int
-    database: str
-    worker_heartbeat_age_s: float | None
-    autopilot_heartbeat_age_s: float | None
-    trading_state: str
-    mode: str
 
 
 class Reason(Schema):
@@ -64,18 +51,6 @@ def error(status: int, message: str, reasons: list[dict[str, str]] | None = None
     return response
 
 
-@api.get("/health", auth=None, response={200: HealthOut, 503: HealthOut}, summary="Is the console fit to serve?")
-def health(request: HttpRequest) -> Status[Health]:
-    """Answer 200 when the database answers and a worker was seen in the last 30 s, else 503. Halted is healthy."""
-    found = read_health()
-    return Status(HTTPStatus.OK if found.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE, found)
-
-
-def no_such_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
-    """Answer for a path under ``/api/`` that is nobody's."""
-    return error(HTTPStatus.NOT_FOUND, "There is no such endpoint.")
-
-
 def add_error_handlers(ninja_api: NinjaAPI) -> None:
     """Make an API answer every error in the one shape."""
     handlers: dict[type[Exception], Callable[..., HttpResponse]] = {
@@ -83,6 +58,10 @@ def add_error_handlers(ninja_api: NinjaAPI) -> None:
         AuthenticationError: _not_signed_in,
         Http404: _not_found,
         HttpError: _http_error,
+        Refused: _refused,
+        ObjectDoesNotExist: _not_found,
+        BotActionError: _action_refused,
+        ParamError: _bad_params,
     }
     for kind, handler in handlers.items():
         ninja_api.add_exception_handler(kind, handler)
@@ -110,12 +89,39 @@ def _not_signed_in(request: HttpRequest, exc: AuthenticationError) -> HttpRespon
     return error(HTTPStatus.UNAUTHORIZED, "A valid bearer token or a signed-in session is needed.")
 
 
-def _not_found(request: HttpRequest, exc: Http404) -> HttpResponse:
+def _not_found(request: HttpRequest, exc: Exception) -> HttpResponse:
     return error(HTTPStatus.NOT_FOUND, "There is no such object.")
 
 
 def _http_error(request: HttpRequest, exc: HttpError) -> HttpResponse:
-    return error(exc.status_code, str(exc))
+    # What is no JSON at all is bad input like any other.
+    is_unreadable = exc.status_code == HTTPStatus.BAD_REQUEST
+    return error(HTTPStatus.UNPROCESSABLE_ENTITY if is_unreadable else exc.status_code, str(exc))
 
 
-add_error_handlers(api)
+class Refused(Exception):
+    """An answer other than success, with every reason: 401, 403, 409 and the like."""
+
+    def __init__(self, status: int, message: str, denials: tuple[Denial, ...] = (), code: str = "") -> None:
+        super().__init__(message)
+        self.http_status, self.denials, self.code = status, denials, code
+
+
+def _refused(request: HttpRequest, exc: Refused) -> HttpResponse:
+    reasons = [denial.as_dict() for denial in exc.denials]
+    # With one reason its code is the answer's; with several the first is the one that is shown first everywhere.
+    code = exc.code or (exc.denials[0].code if exc.denials else "")
+    return error(exc.http_status, str(exc), reasons, code)
+
+
+def _action_refused(request: HttpRequest, exc: BotActionError) -> HttpResponse:
+    return error(HTTPStatus.CONFLICT, str(exc))
+
+
+def _bad_params(request: HttpRequest, exc: ParamError) -> HttpResponse:
+    reasons = [
+        {"code": name, "message": text, "limit": "", "actual": ""}
+        for name, texts in exc.errors.items()
+        for text in texts
+    ]
+    return error(HTTPStatus.UNPROCESSABLE_ENTITY, "The strategy's parameters are not valid.", reasons)

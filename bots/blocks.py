@@ -1,0 +1,149 @@
+"""What holds a bot back now, in one list: the trading state, its live gate, held entries, its market, and its last tick.
+
+The pages, the API and the ticks read the same lines. A paper bot's gate is never asked: it costs nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from bots.exposure import held_reason
+from bots.market_data.base import MarketDataError
+from bots.markets import market_for
+from bots.models import Bot, BotStatus
+from safety import live_gate, readiness
+from safety.controls.base import Situation, StateReading
+from safety.controls.live import readiness as readiness_control
+from safety.intents import Denial, Exposure, Level, LimitSet, Lock, OrderIntent, OrderType, ReadinessVerdict, Side
+from safety.kill_switch import read_state
+from safety.remedies import REMEDIES
+
+TICKING = (BotStatus.RUNNING, BotStatus.PAUSED)
+STATE_TEXTS = {
+    Level.ACTIVE: "Trading is active",
+    Level.REDUCING: "Only orders that shrink a position are allowed",
+    Level.HALTED: "Trading is halted",
+}
+# Of an order the control looks at these two only: that it is live, and that it is no exit.
+_ANY_ENTRY = OrderIntent(
+    "", 0, "", "", Side.BUY, OrderType.MARKET, Decimal(1), None, False, True, datetime(1970, 1, 1, tzinfo=UTC), "", "", ""
+)  # fmt: skip
+# Read anew whenever they are asked for: what a tick said of them is older.
+READ_NOW = frozenset({"KILL_SWITCH", "LIVE_GATE_CLOSED", "READINESS", "ENTRIES_HELD", "MARKET_DATA"})
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One thing that holds a bot back, as its page and the API show it. ``limit`` and ``actual`` are empty where not known."""
+
+    code: str
+    message: str
+    limit: str = ""
+    actual: str = ""
+
+    @classmethod
+    def of(cls, denial: Denial) -> "Block":
+        """Return the block that a control's "no" makes."""
+        return cls(denial.code, denial.message, denial.limit, denial.actual)
+
+    @property
+    def remedy(self) -> str:
+        """Return what a person can do about it; an empty text when nothing is known."""
+        return REMEDIES.get(self.code, "")
+
+    @property
+    def stops_exits(self) -> bool:
+        """Return whether not even a sale can go out while this holds."""
+        return self.code in ("LIVE_GATE_CLOSED", "MARKET_DATA")
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it as plain text; limit and actual only where they say something."""
+        figures = {"limit": self.limit, "actual": self.actual}
+        return {"code": self.code, "message": self.message, **{name: text for name, text in figures.items() if text}}
+
+
+def state_blocks(state: StateReading) -> list[Block]:
+    """Return what the trading state holds back."""
+    if state.level == Level.ACTIVE:
+        return []
+    return [Block("KILL_SWITCH", f"{STATE_TEXTS[state.level]}: {'; '.join(state.reasons)}.")]
+
+
+def gate_blocks(bot: Bot) -> list[Block]:
+    """Return every lock of a live bot's gate that is shut, and what readiness has against its entries. Nothing for paper."""
+    if not bot.is_live:
+        return []
+    locks = live_gate.read_locks(bot.venue, dry_run=bot.dry_run)
+    return [*lock_blocks(locks), *readiness_blocks(readiness.verdict(bot.venue), timezone.now())]
+
+
+def lock_blocks(locks: Iterable[Lock]) -> list[Block]:
+    """Return a block for each lock that is shut, with what opens it."""
+    # Most reasons name their lock by themselves.
+    shut = [(lock.id, lock.reason) for lock in locks if not lock.is_open]
+    return [
+        Block("LIVE_GATE_CLOSED", why if name in why else f"{name}: {why}", "open", f"{name} shut")
+        for name, why in shut
+    ]
+
+
+def readiness_blocks(verdict: ReadinessVerdict, now: datetime) -> list[Block]:
+    """Return what the last readiness run has against live entries at a venue: what the gate's own control says of one."""
+    entry = Situation(_ANY_ENTRY, Exposure(readiness=verdict), LimitSet(None), StateReading(Level.ACTIVE), now)
+    denial = readiness_control(entry)
+    return [] if denial is None else [Block.of(denial)]
+
+
+def held_blocks(bot: Bot) -> list[Block]:
+    """Return why the bot's entries wait for a person."""
+    held = held_reason(bot)
+    return [Block("ENTRIES_HELD", f"New entries wait: {held}.")] if held else []
+
+
+def blocks_now(bot: Bot, state: StateReading, market_problem: str = "") -> list[Block]:
+    """Return all that holds a bot back now, with what its last tick met. ``market_problem``: why there is no market.
+
+    A stopped bot does nothing anyway: of it only that is told which will still be there when it is started.
+    """
+    blocks = gate_blocks(bot)
+    if bot.status in TICKING:
+        blocks = [*state_blocks(state), *blocks]
+    if bot.status != BotStatus.ARCHIVED and market_problem:
+        blocks.append(Block("MARKET_DATA", market_problem))
+    blocks += held_blocks(bot)
+    return [*blocks, *_of_tick(bot)] if bot.status in TICKING else blocks
+
+
+def blocked_by(bot: Bot) -> list[Block]:
+    """Return all that holds a bot back now, asking its market, for whoever has not done so already."""
+    try:
+        market_for(bot.venue, bot.symbol, timezone.now())
+        problem = ""
+    except MarketDataError as error:
+        problem = str(error)
+    return blocks_now(bot, read_state(bot.venue, bot.pk), problem)
+
+
+def from_tick(found: object) -> list[Block]:
+    """Return the blocks that a tick or a denial left, as they are stored. What cannot be read is said, not left out."""
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        return [Block("", "what the tick said cannot be read")]
+    return [_stored(one) for one in found]
+
+
+def _stored(one: Any) -> Block:
+    if not isinstance(one, dict) or not one.get("message"):
+        return Block("", str(one))
+    texts = (str(one.get(name, "")) for name in ("code", "message", "limit", "actual"))
+    return Block(*texts)
+
+
+def _of_tick(bot: Bot) -> list[Block]:
+    tick = getattr(bot, "tick", None)
+    return [one for one in from_tick(None if tick is None else tick.blocked_by) if one.code not in READ_NOW]

@@ -1,0 +1,336 @@
+"""Kraken's spot market as a broker: orders are sent once, and what is not known is called UNKNOWN.
+
+A process has one broker per key (see the factory). Nothing is opened before the first question; every private question takes
+a turn of the key's signer. Money goes in and out as Kraken's own text, never as a float.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from bots.brokers.base import (
+    AccountReport,
+    KeyRights,
+    LookUp,
+    OrderReport,
+    PermitError,
+    VenueError,
+    VenueStatus,
+    require_permit,
+)
+from bots.brokers.kraken_client import KrakenClient, check_secret
+from bots.brokers.kraken_orders import (
+    disagreement,
+    entries,
+    is_whole,
+    missing,
+    moment,
+    number,
+    order_fields,
+    report,
+    transaction_id,
+    unsound,
+    venue_deadline,
+)
+from bots.brokers.kraken_pairs import VENUE, Pair, Pairs, tradeable
+from bots.brokers.outcomes import CallFailed, Failure, Kind
+from bots.brokers.signer import Signer, SignerBusy
+from bots.order_states import OrderStatus
+from safety.intents import MarketStatus, OrderIntent, Permit
+
+CASH = frozenset({"USD", "USDT", "USDC"})
+#: How long one question or one cancel may take, waiting for its turn included.
+ANSWER_WITHIN = timedelta(seconds=4)
+PUBLIC_MS = 2_000
+#: Kraken refuses a deadline that is nearer than 2 s when the order reaches it; the rest is for the way there.
+SEND_BEFORE = timedelta(milliseconds=2_100)
+#: How long nothing is asked after such an answer, in seconds.
+BACK_OFF_S = {Kind.RATE: 5, Kind.KEY: 30}
+#: Trades come in pages of 50, and this many orders or trades fit into one question.
+PAGES_MAX = 6
+ASK_AT_ONCE = 20
+MARKET_STATES = {
+    "online": MarketStatus.OPEN,
+    "cancel_only": MarketStatus.CANCEL_ONLY,
+    "post_only": MarketStatus.POST_ONLY,
+    "limit_only": MarketStatus.POST_ONLY,
+}
+
+Raw = Mapping[str, Any]
+
+
+class KrakenBroker:
+    """The account at Kraken that ``key`` opens. Threads may share one."""
+
+    def __init__(self, base_url: str, key: str, secret: str) -> None:
+        self._client = KrakenClient(base_url, key, secret)
+        self._pairs = Pairs(self._client)
+        self._signer = Signer(key)
+        self._secret = secret
+        self._back_off = (0, Failure(Kind.NOT_SENT, ""))
+
+    def submit(self, order: OrderIntent, permit: Permit, deadline: datetime) -> OrderReport:
+        """Send ``order`` once, with ``deadline`` as Kraken's own deadline too (rounded up to the second).
+
+        See VenueBroker. Raises PermitError without a permit for exactly this order, and for one that is not a live one of Kraken.
+        """
+        require_permit(order, permit)
+        if not order.is_live or order.venue != VENUE:
+            raise PermitError(f"order {order.client_order_id} is no live order of Kraken: nothing was sent")
+        try:
+            # Rules change rarely and the venue checks them too; an order does not wait for a newer list.
+            pair = self._pairs.pair(order.symbol, timeout_ms=PUBLIC_MS, may_be_old=True)
+            fields = order_fields(order, pair, deadline)
+        except CallFailed as failed:
+            return OrderReport(OrderStatus.REJECTED, reason=f"{failed.failure.reason}; nothing was sent")
+        try:
+            last_call = venue_deadline(deadline) - SEND_BEFORE
+            order_id = transaction_id(self._ask("post_addorder", fields, deadline, last_call=last_call))
+        except CallFailed as failed:
+            return self._not_acknowledged(order, failed.failure)
+        return self._acknowledged(order, pair, order_id, deadline)
+
+    def cancel(self, order: OrderIntent, venue_order_id: str, *, urgent: bool = False) -> OrderReport:
+        """Ask for the cancel of ``order``, then ask where it stands, and report that. See VenueBroker."""
+        named = {"txid": venue_order_id} if venue_order_id else {"cl_ord_id": order.client_order_id}
+        note = "Kraken took the cancel and has not carried it out yet"
+        try:
+            self._ask("post_cancelorder", named, _soon(), urgent=urgent)
+        except CallFailed as failed:
+            # Also "unknown order", which says that it is over and not whether it was filled or cancelled.
+            note = failed.failure.reason
+        answer = self._look_up(order, venue_order_id, urgent=urgent)
+        if answer.found is None:
+            reason = f"{note}; where the order stands is not known: {answer.reason or 'it was not found'}"
+            return OrderReport(OrderStatus.UNKNOWN, venue_order_id, reason=reason)
+        found = answer.found
+        if found.status in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
+            return OrderReport(found.status, found.venue_order_id, found.executions, found.reason or note)
+        return found
+
+    def look_up(self, order: OrderIntent, venue_order_id: str = "") -> LookUp:
+        """Search for ``order``: by Kraken's id where it is known, else among open orders, closed orders and trades."""
+        return self._look_up(order, venue_order_id)
+
+    def account(self) -> AccountReport:
+        """Return the balances, without what is staked or earns. Raises VenueError. Kraken sets no flags on an account."""
+        try:
+            balances = self._ask("post_balanceex", {}, _soon())
+            book = self._pairs.book(timeout_ms=PUBLIC_MS)
+            if not balances:
+                raise unsound("every balance")
+            found = {
+                book.code(asset): (number(balances[asset], "balance"), number(balances[asset], "hold_trade"))
+                for asset in tradeable(balances)
+            }
+        except (CallFailed, TypeError) as error:
+            raise VenueError(f"The balances could not be read: {error}") from error
+        return AccountReport(
+            cash_usd={code: total for code, (total, _) in found.items() if code in CASH},
+            holdings={code: total for code, (total, _) in found.items() if code not in CASH and total},
+            on_hold={code: held for code, (_, held) in found.items() if held},
+        )
+
+    def key_rights(self) -> KeyRights:
+        """Return what the key may do; asking for it needs no right itself."""
+        try:
+            info = self._ask("post_getapikeyinfo", {}, _soon())
+            names, allowlist = info.get("permissions"), info.get("ipAllowlist")
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise unsound("the list of rights")
+            created_at = moment(info, "createdTime") if info.get("createdTime") else None
+        except CallFailed as failed:
+            return KeyRights(is_refused=failed.failure.kind == Kind.KEY, reason=failed.failure.reason)
+        return KeyRights(
+            names=frozenset(names),
+            can_trade="modify-trades" in names,
+            # The rights to add or change an address that money goes to count as well.
+            can_withdraw=any("withdraw" in name for name in names),
+            is_known=True,
+            created_at=created_at,
+            ip_allowlist=tuple(map(str, allowlist)) if isinstance(allowlist, list) else None,
+        )
+
+    def status(self) -> VenueStatus:
+        """Return how Kraken works now, and its clock. Raises VenueError."""
+        try:
+            name = str(self._client.public("get_systemstatus", {}, timeout_ms=PUBLIC_MS).get("status"))
+            asked_at, asked_ns = timezone.now(), time.monotonic_ns()
+            seconds = moment(self._client.public("get_time", {}, timeout_ms=PUBLIC_MS), "unixtime")
+            took = timedelta(microseconds=(time.monotonic_ns() - asked_ns) // 1000)
+        except CallFailed as failed:
+            raise VenueError(f"How Kraken works now could not be read: {failed}") from failed
+        # Kraken gives whole seconds: on the average it is half a second later.
+        grain = timedelta(milliseconds=500)
+        return VenueStatus(
+            name=name,
+            market=MARKET_STATES.get(name, MarketStatus.CLOSED),
+            server_time=seconds + grain,
+            clock_skew_s=_seconds(seconds + grain - (asked_at + took / 2)),
+            uncertain_s=_seconds(took / 2 + grain),
+        )
+
+    def _acknowledged(self, order: OrderIntent, pair: Pair, order_id: str, deadline: datetime) -> OrderReport:
+        """Report a new order, with what it filled at once; when that can't be asked now, the fills come with a later question."""
+        try:
+            return self._by_id(order, pair, order_id, deadline)
+        except CallFailed as failed:
+            reason = f"Kraken took it; its fills are asked for again ({failed.failure.reason})"
+            return OrderReport(OrderStatus.ACCEPTED, order_id, reason=reason)
+
+    def _not_acknowledged(self, order: OrderIntent, failure: Failure) -> OrderReport:
+        if failure.kind == Kind.DUPLICATE:
+            found = self.look_up(order).found
+            if found is not None:
+                return found
+        status = OrderStatus.REJECTED if failure.is_definite else OrderStatus.UNKNOWN
+        return OrderReport(status, reason=failure.reason)
+
+    def _look_up(self, order: OrderIntent, order_id: str, *, urgent: bool = False) -> LookUp:
+        try:
+            pair = self._pairs.pair(order.symbol, timeout_ms=PUBLIC_MS)
+            if order_id:
+                return LookUp(self._by_id(order, pair, order_id, _soon(), urgent=urgent), is_complete=True)
+            return self._search(order, pair, urgent=urgent)
+        except CallFailed as failed:
+            return LookUp(reason=failed.failure.reason)
+
+    def _by_id(
+        self, order: OrderIntent, pair: Pair, order_id: str, deadline: datetime, *, urgent: bool = False
+    ) -> OrderReport:
+        """Return where the order with this id stands. Raises CallFailed when that is not known, or it is not ours."""
+        answer = self._ask("post_queryorders", {"txid": order_id, "trades": "true"}, deadline, urgent=urgent)
+        return self._report(order, pair, order_id, entries({"order": answer}, "order"), deadline, urgent=urgent)
+
+    def _search(self, order: OrderIntent, pair: Pair, *, urgent: bool) -> LookUp:
+        """Search by our own id. Open orders come first: what ends meanwhile is then among the closed ones."""
+        mine = {"cl_ord_id": order.client_order_id, "trades": "true"}
+        found: dict[str, Raw] = {}
+        are_all = True
+        for method, key in (("post_openorders", "open"), ("post_closedorders", "closed")):
+            answer = self._ask(method, mine, _soon(), urgent=urgent)
+            listed = entries(answer, key)
+            are_all = are_all and is_whole(answer, len(listed))
+            found |= {id_: raw for id_, raw in listed.items() if raw.get("cl_ord_id") == order.client_order_id}
+        if not found:
+            found, trades_are_all = self._among_trades(order, pair, urgent=urgent)
+            are_all = are_all and trades_are_all
+        if len(found) > 1:
+            return LookUp(
+                reason=f"Kraken has {len(found)} orders with the id {order.client_order_id}: {', '.join(found)}"
+            )
+        for order_id in found:
+            return LookUp(self._report(order, pair, order_id, found, _soon(), urgent=urgent), is_complete=True)
+        return LookUp(None, are_all, "" if are_all else "Kraken has more orders or trades than were looked through")
+
+    def _among_trades(self, order: OrderIntent, pair: Pair, *, urgent: bool) -> tuple[dict[str, Raw], bool]:
+        """Return the order with our id that trades since its making lead to, and whether all trades were seen."""
+        trades, are_all = self._history(order, urgent=urgent)
+        ids = sorted(
+            {str(one.get("ordertxid")) for one in trades.values() if one.get("pair") in pair.names} - {"", "None"}
+        )
+        found: dict[str, Raw] = {}
+        for some in _chunks(ids):
+            answer = self._ask("post_queryorders", {"txid": ",".join(some), "trades": "true"}, _soon(), urgent=urgent)
+            orders = entries({"orders": answer}, "orders")
+            are_all = are_all and not missing(some, orders)
+            found |= {id_: raw for id_, raw in orders.items() if raw.get("cl_ord_id") == order.client_order_id}
+        return found, are_all
+
+    def _report(
+        self,
+        order: OrderIntent,
+        pair: Pair,
+        order_id: str,
+        listed: Mapping[str, Raw],
+        deadline: datetime,
+        *,
+        urgent: bool,
+    ) -> OrderReport:
+        """Return the report of an order that was listed, with its trades. Raises CallFailed when it is not ours."""
+        if order_id not in listed:
+            raise unsound(f"order {order_id}")
+        raw = listed[order_id]
+        differs = disagreement(order, pair, raw)
+        if differs:
+            raise CallFailed(Failure(Kind.UNKNOWN, f"order {order_id} at Kraken is not ours as it stands: {differs}"))
+        if not number(raw, "vol_exec"):
+            return report(order_id, raw, {})
+        return report(order_id, raw, self._trades_of(order, order_id, raw, deadline, urgent=urgent))
+
+    def _trades_of(
+        self, order: OrderIntent, order_id: str, raw: Raw, deadline: datetime, *, urgent: bool
+    ) -> dict[str, Raw]:
+        ids = raw.get("trades")
+        if not isinstance(ids, list) or not ids:
+            trades, _ = self._history(order, urgent=urgent)
+            return {id_: one for id_, one in trades.items() if one.get("ordertxid") == order_id}
+        found: dict[str, Raw] = {}
+        for some in _chunks([str(one) for one in ids]):
+            answer = self._ask("post_querytrades", {"txid": ",".join(some)}, deadline, urgent=urgent)
+            found |= {id_: one for id_, one in entries({"trades": answer}, "trades").items() if id_ in some}
+        return found
+
+    def _history(self, order: OrderIntent, *, urgent: bool) -> tuple[dict[str, Raw], bool]:
+        """Return the account's trades since the order was made, and whether they are all."""
+        start = int(order.created_at.timestamp()) - 5
+        trades: dict[str, Raw] = {}
+        for _ in range(PAGES_MAX):
+            asked = {"start": str(start), "ofs": str(len(trades))}
+            answer = self._ask("post_tradeshistory", asked, _soon(), urgent=urgent)
+            page = entries(answer, "trades")
+            if not missing(page, trades):
+                return trades, is_whole(answer, len(trades))
+            trades |= page
+        return trades, is_whole(answer, len(trades))
+
+    def _ask(
+        self,
+        method: str,
+        params: Mapping[str, str],
+        deadline: datetime,
+        *,
+        urgent: bool = False,
+        last_call: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Ask a private endpoint in a turn of the signer; nothing leaves after ``last_call``. Raises CallFailed."""
+        check_secret(self._secret)
+        self._refuse_in_back_off(urgent=urgent)
+        try:
+            with self._signer.turn(deadline, urgent=urgent) as nonce:
+                now = timezone.now()
+                left_ms = (deadline - now) // timedelta(milliseconds=1)
+                if left_ms <= 0 or (last_call is not None and now > last_call):
+                    raise CallFailed(Failure(Kind.NOT_SENT, "its turn came too late: nothing was sent"))
+                return self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
+        except CallFailed as failed:
+            wait_s = BACK_OFF_S.get(failed.failure.kind, 0)
+            if wait_s:
+                self._back_off = (time.monotonic_ns() + wait_s * 10**9, failed.failure)
+            raise
+        except SignerBusy as busy:
+            raise CallFailed(
+                Failure(Kind.NOT_SENT, f"it got no turn to use the key ({busy}): nothing was sent")
+            ) from busy
+
+    def _refuse_in_back_off(self, *, urgent: bool) -> None:
+        """Ask nothing for a while after Kraken wanted fewer requests or refused the key; a kill switch's cancel is tried."""
+        until_ns, failure = self._back_off
+        if not urgent and time.monotonic_ns() < until_ns:
+            raise CallFailed(Failure(failure.kind, f"{failure.reason}; it is not asked again for a while"))
+
+
+def _soon() -> datetime:
+    return timezone.now() + ANSWER_WITHIN
+
+
+def _seconds(span: timedelta) -> Decimal:
+    return Decimal(span // timedelta(microseconds=1)).scaleb(-6)
+
+
+def _chunks(ids: list[str]) -> Iterator[list[str]]:
+    return (ids[start : start + ASK_AT_ONCE] for start in range(0, len(ids), ASK_AT_ONCE))

@@ -1,0 +1,130 @@
+"""What a failed request means: one table. Whether the venue surely did nothing decides between REJECTED and UNKNOWN.
+
+ccxt's classes mix definite refusals with unknown outcomes (InvalidNonce is a NetworkError there, like a timeout), so each failure
+is judged by the venue's own words first and by the class's name only where there are none. What is not in the table is UNKNOWN.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What kind of failure it was. Only UNKNOWN and DUPLICATE leave open whether an order stands at the venue."""
+
+    KEY = "key"
+    RIGHTS = "rights"
+    NONCE = "nonce"
+    RATE = "rate"
+    MODE = "mode"
+    FUNDS = "funds"
+    ORDER = "order"
+    LATE = "late"
+    GONE = "gone"
+    DUPLICATE = "duplicate"
+    NOT_REACHED = "not_reached"
+    NOT_SENT = "not_sent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed request: its kind, and a sentence for people that holds no secret."""
+
+    kind: Kind
+    reason: str
+
+    @property
+    def is_definite(self) -> bool:
+        """Return whether the venue surely did nothing of what it was asked."""
+        return self.kind not in {Kind.UNKNOWN, Kind.DUPLICATE}
+
+
+class CallFailed(Exception):
+    """A request to a venue failed; ``failure`` says how."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.reason)
+
+
+#: Part of what Kraken writes, what it means, and how to say it. The first row that fits an error counts.
+KRAKEN: tuple[tuple[str, Kind, str], ...] = (
+    ("cl_ord_id not unique", Kind.DUPLICATE, "Kraken has an open order with this id already"),
+    ("EAPI:Invalid key", Kind.KEY, "Kraken does not accept the API key"),
+    ("EAPI:Invalid signature", Kind.KEY, "Kraken does not accept the signature: the API secret is wrong"),
+    ("EGeneral:Permission denied", Kind.RIGHTS, "the API key has no right to do this"),
+    ("EAPI:Invalid nonce", Kind.NONCE, "Kraken refused the request's number: something else may be using this API key"),
+    ("Rate limit exceeded", Kind.RATE, "Kraken wants fewer requests"),
+    ("Temporary lockout", Kind.RATE, "Kraken locked the API key out for a while"),
+    ("EGeneral:Too many requests", Kind.RATE, "Kraken wants fewer requests"),
+    ("EService:Throttled", Kind.RATE, "Kraken wants fewer requests"),
+    ("cancel_only mode", Kind.MODE, "Kraken takes nothing but cancels now"),
+    ("post_only mode", Kind.MODE, "Kraken takes only orders that rest now"),
+    ("Insufficient funds", Kind.FUNDS, "the account does not hold enough for this order"),
+    ("EOrder:Unknown order", Kind.GONE, "Kraken has no such open order"),
+    ("Deadline elapsed", Kind.LATE, "the order reached Kraken after its deadline"),
+    ("Order minimum not met", Kind.ORDER, "the order is below Kraken's minimum quantity"),
+    ("Cost minimum not met", Kind.ORDER, "the order is below Kraken's minimum value"),
+    ("Tick size check failed", Kind.ORDER, "the price does not fit Kraken's price steps"),
+    ("Orders limit exceeded", Kind.ORDER, "the account has too many open orders at Kraken"),
+    ("Post only order", Kind.ORDER, "the order would have traded at once, which post-only forbids"),
+    ("EOrder:Invalid order", Kind.ORDER, "Kraken calls the order invalid"),
+    ("EOrder:Invalid price", Kind.ORDER, "Kraken calls the price invalid"),
+    ("EGeneral:Invalid arguments", Kind.ORDER, "Kraken does not accept a part of the request"),
+    ("EQuery:Unknown asset pair", Kind.ORDER, "Kraken does not know the symbol"),
+    ("EQuery:Invalid asset pair", Kind.ORDER, "Kraken does not know the symbol"),
+    ("EService:Unavailable", Kind.UNKNOWN, "Kraken says that it is not available"),
+    ("EService:Busy", Kind.UNKNOWN, "Kraken says that it is busy"),
+    ("EGeneral:Internal error", Kind.UNKNOWN, "Kraken reports an error of its own"),
+)
+#: Names of ccxt's exceptions, for failures without a word of the venue. Any other class is UNKNOWN.
+CLASSES: dict[str, tuple[Kind, str]] = {
+    "RateLimitExceeded": (Kind.RATE, "Kraken wants fewer requests (HTTP 429)"),
+    "RequestTimeout": (Kind.UNKNOWN, "Kraken did not answer in time"),
+    "ExchangeNotAvailable": (Kind.UNKNOWN, "Kraken's server answered with an error"),
+    "NetworkError": (Kind.UNKNOWN, "the connection to Kraken broke"),
+}
+#: Names of urllib3's exceptions that come before the first byte of a request has left.
+NEVER_CONNECTED = frozenset({"NewConnectionError", "ConnectTimeoutError", "NameResolutionError"})
+_VENUE_ERROR = re.compile(r'"(E[A-Za-z]+:[^"]{1,200})"')
+
+
+def judge(error: BaseException) -> Failure:
+    """Return what ``error``, raised by ccxt or on the way to the venue, means for what was asked."""
+    said = _VENUE_ERROR.findall(str(error))
+    if said:
+        return judge_texts(said)
+    if NEVER_CONNECTED.intersection(type(one).__name__ for one in _causes(error)):
+        return Failure(Kind.NOT_REACHED, "Kraken could not be reached: nothing was sent")
+    # The most special class first: RequestTimeout is a NetworkError too.
+    for parent in type(error).__mro__:
+        if parent.__name__ in CLASSES:
+            return Failure(*CLASSES[parent.__name__])
+    return Failure(Kind.UNKNOWN, f"the answer of Kraken could not be understood ({type(error).__name__})")
+
+
+def judge_texts(said: Iterable[str]) -> Failure:
+    """Return what Kraken's own error texts mean. One text that leaves the outcome open is enough to leave it open."""
+    found = [_judge_text(text) for text in said]
+    return next((one for one in found if not one.is_definite), found[0])
+
+
+def _judge_text(text: str) -> Failure:
+    for part, kind, sentence in KRAKEN:
+        if part in text:
+            return Failure(kind, f"{sentence} ({text})")
+    return Failure(Kind.UNKNOWN, f"Kraken answered with an error that is not known here ({text})")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error with everything it came from; requests keeps urllib3's errors as arguments and ``reason``."""
+    found: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting and len(found) < 50:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+    return found

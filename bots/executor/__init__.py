@@ -1,0 +1,25 @@
+"""The executor: the one place that sends orders and cancels. DESIGN: how an order travels.
+
+``paper`` fills orders in the built-in paper broker, within the caller's transaction; ``venue`` sends them over a network, with
+transactions of its own around each step; ``steps`` is what both share.
+"""
+
+from bots.executor.paper import cancel, is_stranded, match, may_match, paper_broker, pass_by, submit
+from bots.executor.steps import Desk, ExecutorError, Submission
+from bots.executor.venue import OpenTransactionError, cancel_at_venue, submit_to_venue
+
+__all__ = [
+    "Desk",
+    "ExecutorError",
+    "OpenTransactionError",
+    "Submission",
+    "cancel",
+    "cancel_at_venue",
+    "is_stranded",
+    "match",
+    "may_match",
+    "paper_broker",
+    "pass_by",
+    "submit",
+    "submit_to_venue",
+]

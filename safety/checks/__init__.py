@@ -1,0 +1,1 @@
+"""The readiness checks of this room; settings.READINESS_MODULES names their modules."""

@@ -1,0 +1,196 @@
+"""One signer per key: threads, processes and a killed holder, against a venue that refuses every nonce that does not rise."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from itertools import pairwise
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from audit.log import unit
+from bots.brokers.base import VenueError
+from bots.brokers.kraken import KrakenBroker
+from bots.brokers.signer import OpenTransactionError, Signer, SignerBusy
+from bots.models import NonceKey
+from tests.bots.brokers.kraken_builders import broker_at, live_order, send
+from tests.conftest import CommittedDatabase
+from tests.loopback import faults
+from tests.loopback.client import KrakenLoopback
+
+pytestmark = pytest.mark.usefixtures("committed_db")
+
+
+def in_threads(*jobs: Callable[[], object]) -> None:
+    """Run the jobs at once, each on a database connection of its own."""
+
+    def run(job: Callable[[], object]) -> None:
+        try:
+            job()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def check_nonces(venue: KrakenLoopback, count: int) -> None:
+    """Check that so many requests came, one at a time, each with a higher nonce, and that none was refused."""
+    entries = venue.log("GetApiKeyInfo")
+    assert [entry.outcome for entry in entries] == ["ok"] * count
+    nonces = [entry.nonce or 0 for entry in entries]
+    assert nonces == sorted(set(nonces))
+    for before, after in pairwise(entries):
+        assert before.performed is not None
+        assert after.received >= before.performed
+
+
+def test_threads_of_one_process(kraken: KrakenLoopback) -> None:
+    broker = broker_at(kraken)
+    in_threads(*[lambda: [broker.key_rights() for _ in range(15)]] * 8)
+    check_nonces(kraken, 120)
+
+
+def test_brokers_that_know_nothing_of_each_other(kraken: KrakenLoopback) -> None:
+    brokers = [broker_at(kraken) for _ in range(4)]
+    in_threads(*(lambda broker=broker: [broker.key_rights() for _ in range(20)] for broker in brokers))
+    check_nonces(kraken, 80)
+
+
+@pytest.mark.slow
+def test_processes(kraken: KrakenLoopback, committed_db: CommittedDatabase) -> None:
+    command = [sys.executable, "-m", "tests.bots.brokers.signer_worker", "25"]
+    environ = committed_db.environ(**kraken.environ())
+    workers = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [worker.communicate(timeout=60)[0].split("\n")[:-1] for worker in workers]
+    assert said == [["ok"] * 25] * 4
+    check_nonces(kraken, 100)
+
+
+@pytest.mark.slow
+def test_turn_of_a_killed_process_ends_by_itself(kraken: KrakenLoopback, committed_db: CommittedDatabase) -> None:
+    kraken.fault(faults.answer_lost("GetApiKeyInfo"))
+    command = [sys.executable, "-m", "tests.bots.brokers.signer_worker", "1"]
+    with subprocess.Popen(command, env=committed_db.environ(**kraken.environ()), stdout=subprocess.DEVNULL) as worker:
+        kraken.wait_for("GetApiKeyInfo", timeout_s=30)
+        worker.send_signal(signal.SIGKILL)
+    broker = broker_at(kraken)
+    refused = broker.key_rights()
+    assert not refused.is_known
+    assert "got no turn" in refused.reason
+    assert broker.key_rights().is_known
+    assert len(kraken.log("GetApiKeyInfo")) == 2
+
+
+def test_clock_that_was_set_back_does_not_bring_back_a_nonce(kraken: KrakenLoopback) -> None:
+    broker = broker_at(kraken)
+    assert broker.key_rights().is_known
+    ahead = (time.time_ns() + 600 * 10**9) // 1000
+    NonceKey.objects.update(nonce=ahead)
+    assert [broker.key_rights().is_known for _ in range(2)] == [True, True]
+    assert [entry.nonce for entry in kraken.log("GetApiKeyInfo")][1:] == [ahead + 1, ahead + 2]
+
+
+def test_key_itself_is_not_in_the_database(kraken: KrakenLoopback) -> None:
+    broker_at(kraken).key_rights()
+    row = NonceKey.objects.get()
+    assert len(row.name) == 64
+    assert kraken.key not in row.name
+    assert row.holder == ""
+
+
+def test_urgent_cancel_goes_before_all_that_waits(kraken: KrakenLoopback) -> None:
+    order = live_order(limit="59000")
+    order_id = send(order).venue_order_id
+    ours, other = broker_at(kraken), broker_at(kraken)
+    kraken.fault(faults.arrives_late("GetApiKeyInfo", 1.5))
+    before = kraken.last_id()
+
+    def ask(broker: KrakenBroker) -> None:
+        kraken.wait_for("GetApiKeyInfo")
+        # On a busy machine some get no turn in time; what counts is who came first.
+        with suppress(VenueError):
+            broker.account()
+
+    def cancel() -> None:
+        kraken.wait_for("GetApiKeyInfo")
+        time.sleep(0.5)
+        ours.cancel(order, order_id, urgent=True)
+
+    in_threads(ours.key_rights, *[partial(ask, broker) for broker in (ours, other) * 3], cancel)
+    asked = [entry.path for entry in kraken.log(after_id=before) if entry.nonce]
+    assert asked[:3] == ["GetApiKeyInfo", "CancelOrder", "QueryOrders"]
+    assert "BalanceEx" in asked
+
+
+def test_turn_that_does_not_come_in_time_sends_nothing(kraken: KrakenLoopback) -> None:
+    signer = Signer(kraken.key)
+    order = live_order()
+    with signer.turn(timezone.now() + timedelta(seconds=10)):
+        began = time.monotonic()
+        report = send(order, within_s=3)
+        assert time.monotonic() - began < 3.5
+    assert report.status == "rejected"
+    assert "nothing was sent" in report.reason
+    assert kraken.log("AddOrder") == []
+
+
+def test_order_whose_turn_comes_too_late_for_the_venues_deadline_is_not_sent(kraken: KrakenLoopback) -> None:
+    signer = Signer(kraken.key)
+    reports = []
+
+    def hold() -> None:
+        with signer.turn(timezone.now() + timedelta(seconds=10)):
+            time.sleep(2.2)
+
+    def submit() -> None:
+        time.sleep(0.2)
+        reports.append(send(live_order(), within_s=3))
+
+    in_threads(hold, submit)
+    assert [report.status for report in reports] == ["rejected"]
+    assert kraken.log("AddOrder") == []
+
+
+def test_wait_ends_at_the_deadline() -> None:
+    first, second = Signer("key"), Signer("key")
+    with first.turn(timezone.now() + timedelta(seconds=10)):
+        for signer in (first, second):
+            began = time.monotonic()
+            with pytest.raises(SignerBusy), signer.turn(timezone.now() + timedelta(seconds=0.3)):
+                pass
+            assert 0.2 < time.monotonic() - began < 2
+
+
+def test_keys_do_not_wait_for_each_other() -> None:
+    deadline = timezone.now() + timedelta(seconds=5)
+    with Signer("one").turn(deadline), Signer("two").turn(deadline) as nonce:
+        assert nonce > 0
+
+
+def test_nothing_is_asked_inside_a_transaction(kraken: KrakenLoopback) -> None:
+    with unit(), pytest.raises(OpenTransactionError):
+        broker_at(kraken).key_rights()
+    assert kraken.log("GetApiKeyInfo") == []
+
+
+def test_answer_survives_a_turn_that_could_not_be_given_back(kraken: KrakenLoopback) -> None:
+    broker = broker_at(kraken)
+    assert broker.key_rights().is_known
+    with Signer(kraken.key).turn(timezone.now() + timedelta(seconds=5)) as nonce, connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE nonce_keys RENAME TO nonce_keys_away")
+    assert nonce
+    # Without the table there is no turn either: nothing leaves.
+    rights = broker.key_rights()
+    assert "the database could not give a turn" in rights.reason
+    assert len(kraken.log("GetApiKeyInfo")) == 1

@@ -1,0 +1,193 @@
+"""What holds a bot back: every shut lock at once, what readiness says, and what ticks make of it. Against a loopback venue."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from audit.models import OrderEvent
+from bots import executor, going_live
+from bots.blocks import Block, blocked_by, from_tick, gate_blocks, readiness_blocks
+from bots.going_live_chores import turn_to_paper
+from bots.live_preview import preview
+from bots.market_data.feeds import feed_for
+from bots.models import Bot, BotTick
+from bots.order_states import OrderStatus
+from safety import kill_switch
+from safety.controls import CONTROLS
+from safety.intents import Denial, Level, ReadinessVerdict, Side
+from safety.models import RiskLimits, Setting
+from safety.remedies import REMEDIES
+from tests.bots.builders import Floor, Worker, blocks_of, buy, forget_process_memory, make_bot, sell
+from tests.bots.live import live_desk, live_intent, measured, open_gates, ready, send
+from tests.conftest import CommittedDatabase
+from tests.loopback.client import BTC, KrakenLoopback
+
+
+@pytest.fixture
+def bot(committed_db: CommittedDatabase, kraken: KrakenLoopback, settings: Settings) -> Bot:
+    """Return a live bot with nothing in its way."""
+    forget_process_memory()
+    return live_desk(kraken, settings)
+
+
+def codes(blocks: list[Block]) -> list[str]:
+    return [block.code for block in blocks]
+
+
+def test_every_control_has_something_that_a_person_can_do() -> None:
+    assert set(CONTROLS) <= set(REMEDIES)
+    assert all(text.endswith(".") for text in REMEDIES.values())
+
+
+class TestTheGate:
+    def test_free_live_bot_has_no_block(self, bot: Bot) -> None:
+        assert blocked_by(bot) == []
+
+    def test_every_shut_lock_is_named_at_once(self, bot: Bot, settings: Settings) -> None:
+        open_gates(settings, live=False)
+        Setting.objects.filter(key="database_stamp").delete()
+        ready("disk_space")
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        found = blocked_by(bot)
+        assert codes(found) == ["KILL_SWITCH", "LIVE_GATE_CLOSED", "LIVE_GATE_CLOSED", "READINESS"]
+        told = " ".join(block.message for block in found)
+        assert "a drill" in told
+        assert "ALLOW_LIVE_TRADING" in told
+        assert "stamp" in told
+        assert found[-1].actual == "disk_space"
+
+    def test_stopped_bot_tells_what_will_hold_it_back_when_it_is_started(self, bot: Bot, settings: Settings) -> None:
+        open_gates(settings, live=False)
+        Bot.objects.filter(pk=bot.pk).update(status="stopped")
+        assert codes(blocked_by(Bot.objects.get(pk=bot.pk))) == ["LIVE_GATE_CLOSED"]
+
+    def test_paper_bots_gate_is_never_asked(self, bot: Bot, django_assert_num_queries: DjangoAssertNumQueries) -> None:
+        paper = make_bot("paper")
+        with django_assert_num_queries(0):
+            assert gate_blocks(paper) == []
+
+    def test_venue_without_prices_is_told(self, bot: Bot) -> None:
+        Bot.objects.filter(pk=bot.pk).update(symbol="NO/USD")
+        assert "MARKET_DATA" in codes(blocked_by(Bot.objects.get(pk=bot.pk)))
+
+
+class TestReadiness:
+    @pytest.mark.parametrize(("age_h", "is_held"), [(23, False), (24, False), (24.01, True), (100, True)])
+    def test_run_that_is_too_old_holds_entries(self, age_h: float, is_held: bool) -> None:
+        now = timezone.now()
+        found = readiness_blocks(ReadinessVerdict(now - timedelta(hours=age_h)), now)
+        assert codes(found) == (["READINESS"] if is_held else [])
+
+    def test_run_that_never_was_holds_entries(self) -> None:
+        assert codes(readiness_blocks(ReadinessVerdict(), timezone.now())) == ["READINESS"]
+
+    def test_blockers_are_named(self) -> None:
+        (block,) = readiness_blocks(ReadinessVerdict(timezone.now(), ("disk_space", "debug_off")), timezone.now())
+        assert block.actual == "disk_space, debug_off"
+
+
+class TestTicks:
+    def scripted(self, floor: Floor, bot: Bot, *proposals: object) -> Bot:
+        floor.strategy("scripted", lambda view: list(proposals))  # type: ignore[arg-type]
+        Bot.objects.filter(pk=bot.pk).update(strategy="scripted", params={}, revision=bot.revision + 1)
+        return Bot.objects.get(pk=bot.pk)
+
+    def test_nothing_is_tried_while_a_lock_is_shut_and_the_tick_says_so(
+        self, bot: Bot, floor: Floor, settings: Settings
+    ) -> None:
+        open_gates(settings, live=False)
+        scripted = self.scripted(floor, bot, buy("0.1"), sell("0.1"))
+        Worker().tick(scripted)
+        assert blocks_of(scripted) == ["LIVE_GATE_CLOSED"]
+        assert not OrderEvent.objects.filter(bot_id=bot.pk).exists()
+
+    def test_entries_alone_wait_for_readiness(self, bot: Bot, floor: Floor) -> None:
+        ready("disk_space")
+        scripted = self.scripted(floor, bot, buy("0.1"))
+        Worker().tick(scripted)
+        assert blocks_of(scripted) == ["READINESS"]
+        assert not OrderEvent.objects.filter(bot_id=bot.pk).exists()
+
+    def test_held_entries_are_told(self, bot: Bot, floor: Floor) -> None:
+        Bot.objects.filter(pk=bot.pk).update(entries_held="the kill switch was released")
+        scripted = self.scripted(floor, bot, buy("0.1"))
+        Worker().tick(scripted)
+        assert blocks_of(scripted) == ["ENTRIES_HELD"]
+
+
+class TestWhatIsStored:
+    def test_block_keeps_limit_and_actual(self) -> None:
+        block = Block.of(Denial("NOTIONAL_ABOVE_MAX", "Too much.", "50 USD", "60 USD"))
+        assert from_tick([block.as_dict()]) == [block]
+        assert Block("X", "y").as_dict() == {"code": "X", "message": "y"}
+
+    @pytest.mark.parametrize("odd", [{"odd": 1}, "odd", 7])
+    def test_what_cannot_be_read_is_said(self, odd: object) -> None:
+        assert [block.message for block in from_tick(odd)] == ["what the tick said cannot be read"]
+        assert from_tick([odd])[0].message == str(odd)
+
+    def test_what_is_read_now_is_not_told_twice(self, bot: Bot) -> None:
+        stale = [{"code": "KILL_SWITCH", "message": "halted"}, {"code": "MARKET_CLOSED", "message": "shut"}]
+        BotTick.objects.filter(bot=bot).update(blocked_by=stale)
+        assert codes(blocked_by(Bot.objects.get(pk=bot.pk))) == ["MARKET_CLOSED"]
+
+
+class TestPreview:
+    def test_nothing_in_the_way_and_each_purchase_is_tried_on_the_live_account(self, bot: Bot) -> None:
+        Bot.objects.filter(pk=bot.pk).update(dry_run=True, capital_usd=Decimal(300))
+        found = preview(Bot.objects.get(pk=bot.pk))
+        assert found.blocks == []
+        assert all(lock.is_open for lock in found.locks)
+        assert len(found.legs) == 6
+        assert found.denied == []
+        assert found.worst is not None
+        assert found.worst.loss_usd < 300
+
+    @pytest.mark.parametrize(("ramp", "is_denied"), [("80", False), ("79.99", True)])
+    def test_limit_that_is_too_low_is_named(self, bot: Bot, ramp: str, is_denied: bool) -> None:
+        Bot.objects.filter(pk=bot.pk).update(dry_run=True, capital_usd=Decimal(1000))
+        RiskLimits.objects.update_or_create(scope="global", defaults={"ramp_usd_max": Decimal(ramp)})
+        first = preview(Bot.objects.get(pk=bot.pk)).legs[0]
+        assert [denial.code for denial in first.denials] == (["LIVE_RAMP"] if is_denied else [])
+
+    @pytest.mark.parametrize("kind", ["none", "old"])
+    def test_account_that_was_not_measured_is_said(self, bot: Bot, kind: str) -> None:
+        account = measured(measured_at=timezone.now() - timedelta(hours=1))
+        if kind == "none":
+            account.delete()
+        found = preview(bot)
+        assert found.legs == ()
+        assert "not measured" in found.legs_problem
+
+
+class TestBackToPaper:
+    def test_resting_purchase_is_cancelled_at_the_venue_and_the_bot_turns(
+        self, bot: Bot, kraken: KrakenLoopback
+    ) -> None:
+        order = send(live_intent(bot, limit="90")).order
+        assert order.status == OrderStatus.ACCEPTED
+        done = going_live.set_paper(bot.pk, actor="anna")
+        order.refresh_from_db()
+        assert order.status == OrderStatus.CANCELED
+        assert done.dry_run
+        assert not done.turning_to_paper
+
+    def test_resting_sale_is_left_and_keeps_the_bot_live(self, bot: Bot, kraken: KrakenLoopback) -> None:
+        send(live_intent(bot))
+        sale = send(live_intent(bot, Side.SELL, limit="120")).order
+        assert sale.status == OrderStatus.ACCEPTED
+        done = going_live.set_paper(bot.pk, actor="anna")
+        sale.refresh_from_db()
+        assert (sale.status, done.turning_to_paper) == (OrderStatus.ACCEPTED, True)
+        assert "ENTRIES_HELD" in codes(blocked_by(done))
+        feed_for("kraken").quote(BTC, timezone.now())
+        denied = send(live_intent(done, quantity="0.2"))
+        assert [denial.code for denial in denied.denials] == ["ENTRIES_HELD"]
+        executor.cancel_at_venue(sale.pk, actor="test", reason="the test")
+        sold = send(live_intent(done, Side.SELL))
+        assert not sold.is_denied
+        turn_to_paper(timezone.now())
+        assert Bot.objects.get(pk=bot.pk).dry_run

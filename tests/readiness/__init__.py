@@ -1,0 +1,1 @@
+"""Tests of the readiness checks, the runs and the command."""

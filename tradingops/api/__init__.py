@@ -1,0 +1,48 @@
+"""The API under ``/api/``: ``auth`` decides who may ask; the answers come from the services that the admin uses too."""
+
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI, Schema, Status
+
+from tradingops import __version__
+from tradingops.api import auth, bots, safety
+from tradingops.api.errors import add_error_handlers, error
+from tradingops.health import Health, read_health
+
+api = NinjaAPI(
+    title="tradingops",
+    version=__version__,
+    urls_namespace="api",
+    description="Money and quantities are decimal texts, times are UTC. Errors have one shape, with every reason.",
+)
+
+
+class HealthOut(Schema):
+    """The console's health. Ages are in seconds; null means never seen, or not to be read."""
+
+    status: str
+    version: str
+    uptime_s: int
+    database: str
+    worker_heartbeat_age_s: float | None
+    autopilot_heartbeat_age_s: float | None
+    trading_state: str
+    mode: str
+
+
+@api.get("/health", auth=None, response={200: HealthOut, 503: HealthOut}, summary="Is the console fit to serve?")
+def health(request: HttpRequest) -> Status[Health]:
+    """Answer 200 when the database answers and a worker was seen in the last 30 s, else 503. Halted is healthy."""
+    found = read_health()
+    return Status(HTTPStatus.OK if found.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE, found)
+
+
+def no_such_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
+    """Answer for a path under ``/api/`` that is nobody's."""
+    return error(HTTPStatus.NOT_FOUND, "There is no such endpoint.")
+
+
+add_error_handlers(api)
+api.add_router("", safety.router, auth=auth.caller)
+api.add_router("", bots.router, auth=auth.caller)

@@ -1,0 +1,46 @@
+"""The web process tells of itself, as the workers do: that it lives, and what it was started with.
+
+On a thread of its own and not with requests: a console that nobody looks at must be heard of, too.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from django.db import DatabaseError, InterfaceError, connections
+
+from bots.models.worker import WorkerKind
+from bots.workers.heartbeats import Heart, bury_dead_web
+
+log = logging.getLogger(__name__)
+
+BEAT_EVERY_S = 5.0
+
+
+def start() -> threading.Event:
+    """Begin to beat in this process and return what ends it. Called after the fork: threads don't survive one."""
+    ended = threading.Event()
+    threading.Thread(target=beat_until, args=(ended,), name="heartbeat", daemon=True).start()
+    return ended
+
+
+def beat_until(ended: threading.Event, every_s: float = BEAT_EVERY_S) -> None:
+    """Write this process's heartbeat every ``every_s`` seconds until ``ended`` is set; then take it away."""
+    heart = Heart(WorkerKind.WEB)
+    try:
+        _guarded(bury_dead_web)
+        while not ended.is_set():
+            _guarded(heart.beat)
+            ended.wait(every_s)
+        _guarded(heart.stop)
+    finally:
+        connections.close_all()
+
+
+def _guarded(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except (DatabaseError, InterfaceError) as error:
+        # Without a database there is nobody to tell. The pages say so themselves.
+        log.warning("cannot write the web process's heartbeat: %s", type(error).__name__)
+        connections.close_all()
