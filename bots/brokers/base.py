@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Protocol
 
 from bots.market_data.base import Traded
 from bots.order_states import OrderStatus
-from safety.intents import InstrumentRules, MarketStatus, OrderIntent, Permit, Quote
+from safety.intents import InstrumentRules, MarketStatus, OrderIntent, Permit, Quote, Side
 
 
 class PermitError(Exception):
@@ -134,6 +135,64 @@ class VenueStatus:
     uncertain_s: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class ListedOrder:
+    """One order as its venue lists it, ours or anybody's. ``symbol`` is in our spelling where we know it, else in the venue's.
+
+    ``client_order_id`` is empty where the order has none. ``type`` is the venue's own word (``market``, ``stop-loss``…), since
+    others may order what we never do. ``ended_at`` is None while it is open.
+    """
+
+    venue_order_id: str
+    client_order_id: str
+    symbol: str
+    side: Side
+    type: str
+    quantity: Decimal
+    filled_quantity: Decimal
+    limit_price: Decimal | None
+    status: OrderStatus
+    opened_at: datetime
+    ended_at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFill:
+    """One execution as its venue lists it, ours or anybody's; ``base`` and ``quote`` are assets as in AccountReport."""
+
+    venue_order_id: str
+    symbol: str
+    base: str
+    quote: str
+    side: Side
+    execution: Execution
+
+
+class TransferKind(StrEnum):
+    """What moved an asset without a trade."""
+
+    DEPOSIT = "deposit"
+    WITHDRAWAL = "withdrawal"
+    REWARD = "reward"
+    FEE = "fee"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One movement of an asset that is no trade: ``quantity`` is what the tradeable balance rose (or, below zero, fell) by.
+
+    ``reference`` is the venue's own id of it and counts once. Fees of the transfer are in ``quantity`` already.
+    """
+
+    reference: str
+    kind: TransferKind
+    asset: str
+    quantity: Decimal
+    happened_at: datetime
+
+
 class VenueBroker(Protocol):
     """One account at a real venue. Nothing is opened before the first question, and nothing is ever sent twice."""
 
@@ -167,4 +226,27 @@ class VenueBroker(Protocol):
 
     def status(self) -> VenueStatus:
         """Return how the venue works now. Raises VenueError."""
+        ...
+
+    def open_orders(self) -> tuple[ListedOrder, ...]:
+        """Return every open order of the account. Raises VenueError unless the list is surely whole."""
+        ...
+
+    def ended_orders(self, since: datetime) -> tuple[ListedOrder, ...]:
+        """Return every order of the account that ended after ``since``. Raises VenueError unless the list is surely whole."""
+        ...
+
+    def fills(self, since: datetime) -> tuple[ListedFill, ...]:
+        """Return every execution of the account after ``since``, oldest first. Raises VenueError unless surely whole."""
+        ...
+
+    def transfers(self, since: datetime) -> tuple[Transfer, ...]:
+        """Return every movement after ``since`` that is no trade, oldest first. Raises VenueError unless surely whole."""
+        ...
+
+    def validate(self, order: OrderIntent) -> str | None:
+        """Have the venue check ``order`` without placing it: an empty text when it would take it, else why not.
+
+        None where the venue offers no such check. Raises VenueError when it gave no sound answer.
+        """
         ...
