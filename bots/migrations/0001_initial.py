@@ -7,559 +7,377 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     initial = True
 
-    dependencies = []
+    dependencies = [
+    ]
 
     operations = [
         migrations.CreateModel(
-            name="Bot",
+            name='Bot',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("name", models.CharField(max_length=60, unique=True)),
-                (
-                    "venue",
-                    models.CharField(
-                        choices=[("replay", "Replay"), ("kraken", "Kraken"), ("alpaca", "Alpaca")], max_length=20
-                    ),
-                ),
-                ("symbol", models.CharField(max_length=30)),
-                ("strategy", models.CharField(max_length=40)),
-                ("params", audit.fields.CanonicalJSONField(blank=True, default=dict)),
-                ("capital_usd", audit.fields.ExactDecimalField()),
-                ("dry_run", models.BooleanField(db_default=True, default=True)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("stopped", "Stopped"),
-                            ("running", "Running"),
-                            ("paused", "Paused"),
-                            ("archived", "Archived"),
-                        ],
-                        default="stopped",
-                        max_length=10,
-                    ),
-                ),
-                (
-                    "entries_held",
-                    models.CharField(
-                        blank=True, default="", help_text="Why new entries wait for a person.", max_length=200
-                    ),
-                ),
-                (
-                    "paper_broker",
-                    models.CharField(
-                        choices=[("built_in", "Built In"), ("venue", "Venue")], default="built_in", max_length=10
-                    ),
-                ),
-                ("paper_equity_usd", audit.fields.ExactDecimalField(default=Decimal("100000"))),
-                ("poll_seconds", models.PositiveIntegerField(default=5)),
-                ("status_reason", models.CharField(blank=True, default="", max_length=500)),
-                ("last_error", models.TextField(blank=True, default="")),
-                ("last_error_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "revision",
-                    models.PositiveIntegerField(
-                        default=1, help_text="Rises with every change, so that workers reload the bot."
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=60, unique=True)),
+                ('venue', models.CharField(choices=[('replay', 'Replay'), ('kraken', 'Kraken'), ('alpaca', 'Alpaca')], max_length=20)),
+                ('symbol', models.CharField(max_length=30)),
+                ('strategy', models.CharField(max_length=40)),
+                ('params', audit.fields.CanonicalJSONField(blank=True, default=dict)),
+                ('capital_usd', audit.fields.ExactDecimalField()),
+                ('dry_run', models.BooleanField(db_default=True, default=True)),
+                ('status', models.CharField(choices=[('stopped', 'Stopped'), ('running', 'Running'), ('paused', 'Paused'), ('archived', 'Archived')], default='stopped', max_length=10)),
+                ('entries_held', models.CharField(blank=True, default='', help_text='Why new entries wait for a person.', max_length=200)),
+                ('paper_broker', models.CharField(choices=[('built_in', 'Built In'), ('venue', 'Venue')], default='built_in', max_length=10)),
+                ('paper_equity_usd', audit.fields.ExactDecimalField(default=Decimal('100000'))),
+                ('poll_seconds', models.PositiveIntegerField(default=5)),
+                ('status_reason', models.CharField(blank=True, default='', max_length=500)),
+                ('last_error', models.TextField(blank=True, default='')),
+                ('last_error_at', models.DateTimeField(blank=True, null=True)),
+                ('revision', models.PositiveIntegerField(default=1, help_text='Rises with every change, so that workers reload the bot.')),
+                ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                "db_table": "bots",
-                "ordering": ["name"],
-                "permissions": [
-                    ("operate_bot", "Can start, stop, pause and close bots"),
-                    ("trade_live", "Can set a bot live and trade live"),
-                ],
+                'db_table': 'bots',
+                'ordering': ['name'],
+                'permissions': [('operate_bot', 'Can start, stop, pause and close bots'), ('trade_live', 'Can set a bot live and trade live')],
             },
         ),
         migrations.CreateModel(
-            name="Candle",
+            name='Candle',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                (
-                    "venue",
-                    models.CharField(
-                        choices=[("replay", "Replay"), ("kraken", "Kraken"), ("alpaca", "Alpaca")], max_length=20
-                    ),
-                ),
-                ("symbol", models.CharField(max_length=30)),
-                ("timeframe", models.CharField(max_length=5)),
-                ("opened_at", models.DateTimeField()),
-                ("open", audit.fields.ExactDecimalField()),
-                ("high", audit.fields.ExactDecimalField()),
-                ("low", audit.fields.ExactDecimalField()),
-                ("close", audit.fields.ExactDecimalField()),
-                ("volume", audit.fields.ExactDecimalField()),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('venue', models.CharField(choices=[('replay', 'Replay'), ('kraken', 'Kraken'), ('alpaca', 'Alpaca')], max_length=20)),
+                ('symbol', models.CharField(max_length=30)),
+                ('timeframe', models.CharField(max_length=5)),
+                ('opened_at', models.DateTimeField()),
+                ('open', audit.fields.ExactDecimalField()),
+                ('high', audit.fields.ExactDecimalField()),
+                ('low', audit.fields.ExactDecimalField()),
+                ('close', audit.fields.ExactDecimalField()),
+                ('volume', audit.fields.ExactDecimalField()),
             ],
             options={
-                "db_table": "candles",
+                'db_table': 'candles',
             },
         ),
         migrations.CreateModel(
-            name="Deal",
+            name='Deal',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_live", models.BooleanField()),
-                ("symbol", models.CharField(max_length=30)),
-                ("opened_at", models.DateTimeField()),
-                ("closed_at", models.DateTimeField(null=True)),
-                ("bought_quantity", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("bought_notional", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("sold_quantity", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("sold_notional", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("fees", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("pnl", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                (
-                    "peak_price",
-                    audit.fields.ExactDecimalField(
-                        help_text="Highest bid seen while the deal was open; trailing exits use it.", null=True
-                    ),
-                ),
-                (
-                    "legs",
-                    models.PositiveIntegerField(default=0, help_text="Entry orders that have filled in this deal."),
-                ),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('is_live', models.BooleanField()),
+                ('symbol', models.CharField(max_length=30)),
+                ('opened_at', models.DateTimeField()),
+                ('closed_at', models.DateTimeField(null=True)),
+                ('bought_quantity', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('bought_notional', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('sold_quantity', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('sold_notional', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('fees', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('pnl', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('peak_price', audit.fields.ExactDecimalField(help_text='Highest bid seen while the deal was open; trailing exits use it.', null=True)),
+                ('legs', models.PositiveIntegerField(default=0, help_text='Entry orders that have filled in this deal.')),
             ],
             options={
-                "db_table": "deals",
-                "ordering": ["-id"],
+                'db_table': 'deals',
+                'ordering': ['-id'],
             },
         ),
         migrations.CreateModel(
-            name="EquitySnapshot",
+            name='EquitySnapshot',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_live", models.BooleanField()),
-                ("taken_at", models.DateTimeField()),
-                ("equity", audit.fields.ExactDecimalField()),
-                ("position_value", audit.fields.ExactDecimalField()),
-                ("realised_pnl", audit.fields.ExactDecimalField()),
-                ("unrealised_pnl", audit.fields.ExactDecimalField()),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('is_live', models.BooleanField()),
+                ('taken_at', models.DateTimeField()),
+                ('equity', audit.fields.ExactDecimalField()),
+                ('position_value', audit.fields.ExactDecimalField()),
+                ('realised_pnl', audit.fields.ExactDecimalField()),
+                ('unrealised_pnl', audit.fields.ExactDecimalField()),
             ],
             options={
-                "db_table": "equity_snapshots",
+                'db_table': 'equity_snapshots',
             },
         ),
         migrations.CreateModel(
-            name="Fill",
+            name='Fill',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("venue", models.CharField(max_length=20)),
-                ("is_live", models.BooleanField()),
-                ("trade_id", models.CharField(max_length=80)),
-                ("quantity", audit.fields.ExactDecimalField()),
-                ("price", audit.fields.ExactDecimalField()),
-                ("fee", audit.fields.ExactDecimalField()),
-                ("is_maker", models.BooleanField()),
-                ("filled_at", models.DateTimeField()),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('venue', models.CharField(max_length=20)),
+                ('is_live', models.BooleanField()),
+                ('trade_id', models.CharField(max_length=80)),
+                ('quantity', audit.fields.ExactDecimalField()),
+                ('price', audit.fields.ExactDecimalField()),
+                ('fee', audit.fields.ExactDecimalField()),
+                ('is_maker', models.BooleanField()),
+                ('filled_at', models.DateTimeField()),
             ],
             options={
-                "db_table": "fills",
-                "ordering": ["-id"],
+                'db_table': 'fills',
+                'ordering': ['-id'],
             },
         ),
         migrations.CreateModel(
-            name="Lease",
+            name='Lease',
             fields=[
-                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ("holder", models.CharField(blank=True, default="", max_length=100)),
-                ("epoch", models.PositiveBigIntegerField(default=0)),
-                ("expires_at", models.DateTimeField()),
+                ('name', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('holder', models.CharField(blank=True, default='', max_length=100)),
+                ('epoch', models.PositiveBigIntegerField(default=0)),
+                ('expires_at', models.DateTimeField()),
             ],
             options={
-                "db_table": "leases",
-                "ordering": ["name"],
+                'db_table': 'leases',
+                'ordering': ['name'],
             },
         ),
         migrations.CreateModel(
-            name="Order",
+            name='Order',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("client_order_id", models.CharField(max_length=18, unique=True)),
-                (
-                    "venue",
-                    models.CharField(
-                        choices=[("replay", "Replay"), ("kraken", "Kraken"), ("alpaca", "Alpaca")], max_length=20
-                    ),
-                ),
-                ("symbol", models.CharField(max_length=30)),
-                ("side", models.CharField(choices=[("buy", "Buy"), ("sell", "Sell")], max_length=4)),
-                ("type", models.CharField(choices=[("market", "Market"), ("limit", "Limit")], max_length=6)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("pending", "Pending"),
-                            ("denied", "Denied"),
-                            ("submitting", "Submitting"),
-                            ("accepted", "Accepted"),
-                            ("partially_filled", "Partially Filled"),
-                            ("filled", "Filled"),
-                            ("canceled", "Canceled"),
-                            ("rejected", "Rejected"),
-                            ("expired", "Expired"),
-                            ("unknown", "Unknown"),
-                            ("not_sent", "Not Sent"),
-                            ("external", "External"),
-                        ],
-                        default="pending",
-                        max_length=20,
-                    ),
-                ),
-                ("quantity", audit.fields.ExactDecimalField()),
-                ("limit_price", audit.fields.ExactDecimalField(null=True)),
-                ("filled_quantity", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("filled_notional", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("fees", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("is_live", models.BooleanField()),
-                ("reduce_only", models.BooleanField(default=False)),
-                (
-                    "is_entry",
-                    models.BooleanField(
-                        default=True, help_text="Meant to open or enlarge a position when it was claimed."
-                    ),
-                ),
-                ("leg", models.CharField(max_length=30)),
-                ("reason", models.CharField(blank=True, default="", max_length=300)),
-                ("actor", models.CharField(max_length=150)),
-                ("venue_order_id", models.CharField(blank=True, default="", max_length=80)),
-                ("fence_token", models.CharField(blank=True, default="", max_length=60)),
-                ("submitting_at", models.DateTimeField(null=True)),
-                ("deadline_at", models.DateTimeField(null=True)),
-                ("cancel_requested_at", models.DateTimeField(null=True)),
-                (
-                    "matched_until",
-                    models.DateTimeField(
-                        help_text="Market data up to here has been tried against this order.", null=True
-                    ),
-                ),
-                ("created_at", models.DateTimeField()),
-                ("updated_at", models.DateTimeField()),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('client_order_id', models.CharField(max_length=18, unique=True)),
+                ('venue', models.CharField(choices=[('replay', 'Replay'), ('kraken', 'Kraken'), ('alpaca', 'Alpaca')], max_length=20)),
+                ('symbol', models.CharField(max_length=30)),
+                ('side', models.CharField(choices=[('buy', 'Buy'), ('sell', 'Sell')], max_length=4)),
+                ('type', models.CharField(choices=[('market', 'Market'), ('limit', 'Limit')], max_length=6)),
+                ('status', models.CharField(choices=[('pending', 'Pending'), ('denied', 'Denied'), ('submitting', 'Submitting'), ('accepted', 'Accepted'), ('partially_filled', 'Partially Filled'), ('filled', 'Filled'), ('canceled', 'Canceled'), ('rejected', 'Rejected'), ('expired', 'Expired'), ('unknown', 'Unknown'), ('not_sent', 'Not Sent'), ('external', 'External')], default='pending', max_length=20)),
+                ('quantity', audit.fields.ExactDecimalField()),
+                ('limit_price', audit.fields.ExactDecimalField(null=True)),
+                ('filled_quantity', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('filled_notional', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('fees', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('is_live', models.BooleanField()),
+                ('reduce_only', models.BooleanField(default=False)),
+                ('is_entry', models.BooleanField(default=True, help_text='Meant to open or enlarge a position when it was claimed.')),
+                ('leg', models.CharField(max_length=30)),
+                ('reason', models.CharField(blank=True, default='', max_length=300)),
+                ('actor', models.CharField(max_length=150)),
+                ('venue_order_id', models.CharField(blank=True, default='', max_length=80)),
+                ('fence_token', models.CharField(blank=True, default='', max_length=60)),
+                ('submitting_at', models.DateTimeField(null=True)),
+                ('deadline_at', models.DateTimeField(null=True)),
+                ('cancel_requested_at', models.DateTimeField(null=True)),
+                ('matched_until', models.DateTimeField(help_text='Market data up to here has been tried against this order.', null=True)),
+                ('created_at', models.DateTimeField()),
+                ('updated_at', models.DateTimeField()),
             ],
             options={
-                "db_table": "orders",
-                "ordering": ["-id"],
+                'db_table': 'orders',
+                'ordering': ['-id'],
             },
         ),
         migrations.CreateModel(
-            name="Position",
+            name='Position',
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("is_live", models.BooleanField()),
-                ("quantity", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("cost", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("realised_pnl", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("fees", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                ("cash_flow", audit.fields.ExactDecimalField(default=Decimal("0"))),
-                (
-                    "mark_price",
-                    audit.fields.ExactDecimalField(help_text="The last price used to value the position.", null=True),
-                ),
-                ("marked_at", models.DateTimeField(null=True)),
-                ("last_entry_at", models.DateTimeField(null=True)),
-                ("last_exit_at", models.DateTimeField(null=True)),
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('is_live', models.BooleanField()),
+                ('quantity', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('cost', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('realised_pnl', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('fees', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('cash_flow', audit.fields.ExactDecimalField(default=Decimal('0'))),
+                ('mark_price', audit.fields.ExactDecimalField(help_text='The last price used to value the position.', null=True)),
+                ('marked_at', models.DateTimeField(null=True)),
+                ('last_entry_at', models.DateTimeField(null=True)),
+                ('last_exit_at', models.DateTimeField(null=True)),
             ],
             options={
-                "db_table": "positions",
-                "ordering": ["bot_id", "is_live"],
+                'db_table': 'positions',
+                'ordering': ['bot_id', 'is_live'],
             },
         ),
         migrations.CreateModel(
-            name="WorkerHeartbeat",
+            name='WorkerHeartbeat',
             fields=[
-                ("worker_id", models.CharField(max_length=100, primary_key=True, serialize=False)),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[("runner", "Runner"), ("chores", "Chores"), ("cluster", "Cluster")], max_length=10
-                    ),
-                ),
-                ("cluster_id", models.CharField(blank=True, default="", max_length=100)),
-                ("host", models.CharField(max_length=255)),
-                ("pid", models.PositiveIntegerField()),
-                ("version", models.CharField(max_length=40)),
-                ("started_at", models.DateTimeField()),
-                ("seen_at", models.DateTimeField()),
-                ("shards", models.CharField(blank=True, default="", max_length=400)),
-                ("details", models.JSONField(blank=True, default=dict)),
+                ('worker_id', models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ('kind', models.CharField(choices=[('runner', 'Runner'), ('chores', 'Chores'), ('cluster', 'Cluster')], max_length=10)),
+                ('cluster_id', models.CharField(blank=True, default='', max_length=100)),
+                ('host', models.CharField(max_length=255)),
+                ('pid', models.PositiveIntegerField()),
+                ('version', models.CharField(max_length=40)),
+                ('started_at', models.DateTimeField()),
+                ('seen_at', models.DateTimeField()),
+                ('shards', models.CharField(blank=True, default='', max_length=400)),
+                ('details', models.JSONField(blank=True, default=dict)),
             ],
             options={
-                "db_table": "worker_heartbeats",
-                "ordering": ["kind", "worker_id"],
+                'db_table': 'worker_heartbeats',
+                'ordering': ['kind', 'worker_id'],
             },
         ),
         migrations.CreateModel(
-            name="BotTick",
+            name='BotTick',
             fields=[
-                (
-                    "bot",
-                    models.OneToOneField(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        primary_key=True,
-                        related_name="tick",
-                        serialize=False,
-                        to="bots.bot",
-                    ),
-                ),
-                ("due_at", models.DateTimeField(help_text="When the last finished tick was due.", null=True)),
-                ("ticked_at", models.DateTimeField(null=True)),
-                ("note", models.CharField(blank=True, default="", max_length=300)),
-                ("blocked_by", audit.fields.CanonicalJSONField(blank=True, default=list)),
+                ('bot', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='tick', serialize=False, to='bots.bot')),
+                ('due_at', models.DateTimeField(help_text='When the last finished tick was due.', null=True)),
+                ('ticked_at', models.DateTimeField(null=True)),
+                ('note', models.CharField(blank=True, default='', max_length=300)),
+                ('blocked_by', audit.fields.CanonicalJSONField(blank=True, default=list)),
             ],
             options={
-                "db_table": "bot_ticks",
+                'db_table': 'bot_ticks',
             },
         ),
         migrations.AddIndex(
-            model_name="bot",
-            index=models.Index(fields=["status", "name"], name="bot_status_name"),
+            model_name='bot',
+            index=models.Index(fields=['status', 'name'], name='bot_status_name'),
         ),
         migrations.AddConstraint(
-            model_name="bot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("venue__in", ["replay", "kraken", "alpaca"])), name="bot_venue_known"
-            ),
+            model_name='bot',
+            constraint=models.CheckConstraint(condition=models.Q(('venue__in', ['replay', 'kraken', 'alpaca'])), name='bot_venue_known'),
         ),
         migrations.AddConstraint(
-            model_name="bot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("status__in", ["stopped", "running", "paused", "archived"])),
-                name="bot_status_known",
-            ),
+            model_name='bot',
+            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['stopped', 'running', 'paused', 'archived'])), name='bot_status_known'),
         ),
         migrations.AddConstraint(
-            model_name="bot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("paper_broker__in", ["built_in", "venue"])), name="bot_paper_broker_known"
-            ),
+            model_name='bot',
+            constraint=models.CheckConstraint(condition=models.Q(('paper_broker__in', ['built_in', 'venue'])), name='bot_paper_broker_known'),
         ),
         migrations.AddConstraint(
-            model_name="bot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("capital_usd__gt", Decimal("0"))), name="bot_capital_positive"
-            ),
+            model_name='bot',
+            constraint=models.CheckConstraint(condition=models.Q(('capital_usd__gt', Decimal('0'))), name='bot_capital_positive'),
         ),
         migrations.AddConstraint(
-            model_name="bot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("paper_equity_usd__gt", Decimal("0"))), name="bot_paper_equity_positive"
-            ),
+            model_name='bot',
+            constraint=models.CheckConstraint(condition=models.Q(('paper_equity_usd__gt', Decimal('0'))), name='bot_paper_equity_positive'),
         ),
         migrations.AddConstraint(
-            model_name="bot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("poll_seconds__gte", 1), ("poll_seconds__lte", 86400)), name="bot_poll_bounded"
-            ),
+            model_name='bot',
+            constraint=models.CheckConstraint(condition=models.Q(('poll_seconds__gte', 1), ('poll_seconds__lte', 86400)), name='bot_poll_bounded'),
         ),
         migrations.AddConstraint(
-            model_name="bot",
-            constraint=models.CheckConstraint(
-                condition=models.Q(models.Q(("venue", "replay"), _negated=True), ("dry_run", True), _connector="OR"),
-                name="bot_replay_is_never_live",
-            ),
+            model_name='bot',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('venue', 'replay'), _negated=True), ('dry_run', True), _connector='OR'), name='bot_replay_is_never_live'),
         ),
         migrations.AddConstraint(
-            model_name="candle",
-            constraint=models.UniqueConstraint(
-                fields=("venue", "symbol", "timeframe", "opened_at"), name="candle_once"
-            ),
+            model_name='candle',
+            constraint=models.UniqueConstraint(fields=('venue', 'symbol', 'timeframe', 'opened_at'), name='candle_once'),
         ),
         migrations.AddConstraint(
-            model_name="candle",
-            constraint=models.CheckConstraint(condition=models.Q(("low__gt", 0)), name="candle_low_positive"),
+            model_name='candle',
+            constraint=models.CheckConstraint(condition=models.Q(('low__gt', 0)), name='candle_low_positive'),
         ),
         migrations.AddField(
-            model_name="deal",
-            name="bot",
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="deals", to="bots.bot"),
+            model_name='deal',
+            name='bot',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deals', to='bots.bot'),
         ),
         migrations.AddField(
-            model_name="equitysnapshot",
-            name="bot",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="equity_snapshots", to="bots.bot"
-            ),
+            model_name='equitysnapshot',
+            name='bot',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='equity_snapshots', to='bots.bot'),
         ),
         migrations.AddField(
-            model_name="order",
-            name="bot",
-            field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="orders", to="bots.bot"
-            ),
+            model_name='order',
+            name='bot',
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='orders', to='bots.bot'),
         ),
         migrations.AddField(
-            model_name="fill",
-            name="order",
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="fills", to="bots.order"),
+            model_name='fill',
+            name='order',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='fills', to='bots.order'),
         ),
         migrations.AddField(
-            model_name="position",
-            name="bot",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="positions", to="bots.bot"
-            ),
+            model_name='position',
+            name='bot',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='positions', to='bots.bot'),
         ),
         migrations.AddIndex(
-            model_name="workerheartbeat",
-            index=models.Index(fields=["kind", "seen_at"], name="heartbeat_kind_seen"),
+            model_name='workerheartbeat',
+            index=models.Index(fields=['kind', 'seen_at'], name='heartbeat_kind_seen'),
         ),
         migrations.AddConstraint(
-            model_name="workerheartbeat",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("kind__in", ["runner", "chores", "cluster"])), name="heartbeat_kind_known"
-            ),
+            model_name='workerheartbeat',
+            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['runner', 'chores', 'cluster'])), name='heartbeat_kind_known'),
         ),
         migrations.AddIndex(
-            model_name="deal",
-            index=models.Index(fields=["bot", "is_live", "-id"], name="deal_bot_live_id"),
+            model_name='deal',
+            index=models.Index(fields=['bot', 'is_live', '-id'], name='deal_bot_live_id'),
         ),
         migrations.AddConstraint(
-            model_name="deal",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("closed_at__isnull", True)), fields=("bot", "is_live"), name="deal_one_open_a_book"
-            ),
+            model_name='deal',
+            constraint=models.UniqueConstraint(condition=models.Q(('closed_at__isnull', True)), fields=('bot', 'is_live'), name='deal_one_open_a_book'),
         ),
         migrations.AddIndex(
-            model_name="equitysnapshot",
-            index=models.Index(fields=["is_live", "taken_at"], name="equity_live_taken"),
+            model_name='equitysnapshot',
+            index=models.Index(fields=['is_live', 'taken_at'], name='equity_live_taken'),
         ),
         migrations.AddConstraint(
-            model_name="equitysnapshot",
-            constraint=models.UniqueConstraint(fields=("bot", "is_live", "taken_at"), name="equity_one_a_moment"),
+            model_name='equitysnapshot',
+            constraint=models.UniqueConstraint(fields=('bot', 'is_live', 'taken_at'), name='equity_one_a_moment'),
         ),
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(fields=["bot", "-id"], name="order_bot_id"),
+            model_name='order',
+            index=models.Index(fields=['bot', '-id'], name='order_bot_id'),
         ),
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(fields=["is_live", "-id"], name="order_live_id"),
+            model_name='order',
+            index=models.Index(fields=['is_live', '-id'], name='order_live_id'),
         ),
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(fields=["status", "-id"], name="order_status_id"),
+            model_name='order',
+            index=models.Index(fields=['status', '-id'], name='order_status_id'),
         ),
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(fields=["bot", "created_at"], name="order_bot_created"),
+            model_name='order',
+            index=models.Index(fields=['bot', 'created_at'], name='order_bot_created'),
         ),
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(
-                condition=models.Q(
-                    ("status__in", ["accepted", "partially_filled", "pending", "submitting", "unknown"])
-                ),
-                fields=["bot"],
-                name="order_open",
-            ),
+            model_name='order',
+            index=models.Index(condition=models.Q(('status__in', ['accepted', 'partially_filled', 'pending', 'submitting', 'unknown'])), fields=['bot'], name='order_open'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "status__in",
-                        [
-                            "pending",
-                            "denied",
-                            "submitting",
-                            "accepted",
-                            "partially_filled",
-                            "filled",
-                            "canceled",
-                            "rejected",
-                            "expired",
-                            "unknown",
-                            "not_sent",
-                            "external",
-                        ],
-                    )
-                ),
-                name="order_status_known",
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'denied', 'submitting', 'accepted', 'partially_filled', 'filled', 'canceled', 'rejected', 'expired', 'unknown', 'not_sent', 'external'])), name='order_status_known'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("side__in", ["buy", "sell"])), name="order_side_known"
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(('side__in', ['buy', 'sell'])), name='order_side_known'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("type__in", ["market", "limit"])), name="order_type_known"
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(('type__in', ['market', 'limit'])), name='order_type_known'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("quantity__gt", Decimal("0"))), name="order_quantity_positive"
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', Decimal('0'))), name='order_quantity_positive'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("filled_quantity__gte", Decimal("0"))), name="order_filled_not_negative"
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(('filled_quantity__gte', Decimal('0'))), name='order_filled_not_negative'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("limit_price__isnull", True), ("limit_price__gt", Decimal("0")), _connector="OR"),
-                name="order_limit_price_positive",
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(('limit_price__isnull', True), ('limit_price__gt', Decimal('0')), _connector='OR'), name='order_limit_price_positive'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("limit_price__isnull", True), ("type", "market")),
-                    models.Q(("limit_price__isnull", False), ("type", "limit")),
-                    _connector="OR",
-                ),
-                name="order_limit_has_price",
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('limit_price__isnull', True), ('type', 'market')), models.Q(('limit_price__isnull', False), ('type', 'limit')), _connector='OR'), name='order_limit_has_price'),
         ),
         migrations.AddConstraint(
-            model_name="order",
-            constraint=models.CheckConstraint(
-                condition=models.Q(models.Q(("venue", "replay"), _negated=True), ("is_live", False), _connector="OR"),
-                name="order_replay_is_never_live",
-            ),
+            model_name='order',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('venue', 'replay'), _negated=True), ('is_live', False), _connector='OR'), name='order_replay_is_never_live'),
         ),
         migrations.AddConstraint(
-            model_name="fill",
-            constraint=models.UniqueConstraint(fields=("venue", "is_live", "trade_id"), name="fill_trade_counts_once"),
+            model_name='fill',
+            constraint=models.UniqueConstraint(fields=('venue', 'is_live', 'trade_id'), name='fill_trade_counts_once'),
         ),
         migrations.AddConstraint(
-            model_name="fill",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("quantity__gt", Decimal("0"))), name="fill_quantity_positive"
-            ),
+            model_name='fill',
+            constraint=models.CheckConstraint(condition=models.Q(('quantity__gt', Decimal('0'))), name='fill_quantity_positive'),
         ),
         migrations.AddConstraint(
-            model_name="fill",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("price__gt", Decimal("0"))), name="fill_price_positive"
-            ),
+            model_name='fill',
+            constraint=models.CheckConstraint(condition=models.Q(('price__gt', Decimal('0'))), name='fill_price_positive'),
         ),
         migrations.AddConstraint(
-            model_name="position",
-            constraint=models.UniqueConstraint(fields=("bot", "is_live"), name="position_one_a_book"),
+            model_name='position',
+            constraint=models.UniqueConstraint(fields=('bot', 'is_live'), name='position_one_a_book'),
         ),
         migrations.AddConstraint(
-            model_name="position",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("quantity__gte", Decimal("0"))), name="position_is_long_or_flat"
-            ),
+            model_name='position',
+            constraint=models.CheckConstraint(condition=models.Q(('quantity__gte', Decimal('0'))), name='position_is_long_or_flat'),
         ),
         migrations.AddConstraint(
-            model_name="position",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("cost__gte", Decimal("0"))), name="position_cost_not_negative"
-            ),
+            model_name='position',
+            constraint=models.CheckConstraint(condition=models.Q(('cost__gte', Decimal('0'))), name='position_cost_not_negative'),
         ),
     ]

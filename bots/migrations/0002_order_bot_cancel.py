@@ -4,17 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("bots", "0001_initial"),
+        ('bots', '0001_initial'),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(
-                condition=models.Q(("cancel_requested_at__isnull", False)),
-                fields=["bot", "cancel_requested_at"],
-                name="order_bot_cancel",
-            ),
+            model_name='order',
+            index=models.Index(condition=models.Q(('cancel_requested_at__isnull', False)), fields=['bot', 'cancel_requested_at'], name='order_bot_cancel'),
         ),
     ]

@@ -6,122 +6,101 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
+
     dependencies = [
-        ("bots", "0002_order_bot_cancel"),
+        ('bots', '0002_order_bot_cancel'),
     ]
 
     operations = [
         migrations.CreateModel(
-            name="Account",
+            name='Account',
             fields=[
-                ("name", models.CharField(max_length=40, primary_key=True, serialize=False)),
-                (
-                    "venue",
-                    models.CharField(
-                        choices=[("replay", "Replay"), ("kraken", "Kraken"), ("alpaca", "Alpaca")], max_length=20
-                    ),
-                ),
-                ("is_live", models.BooleanField()),
-                ("cash_usd", audit.fields.ExactDecimalField(null=True)),
-                ("equity_usd", audit.fields.ExactDecimalField(null=True)),
-                ("measured_at", models.DateTimeField(null=True)),
-                ("flags", audit.fields.CanonicalJSONField(null=True)),
-                ("day", models.DateField(help_text="The UTC day that day_start_equity_usd belongs to.", null=True)),
-                ("day_start_equity_usd", audit.fields.ExactDecimalField(null=True)),
-                ("peak_equity_usd", audit.fields.ExactDecimalField(null=True)),
-                ("reset_at", models.DateTimeField(null=True)),
+                ('name', models.CharField(max_length=40, primary_key=True, serialize=False)),
+                ('venue', models.CharField(choices=[('replay', 'Replay'), ('kraken', 'Kraken'), ('alpaca', 'Alpaca')], max_length=20)),
+                ('is_live', models.BooleanField()),
+                ('cash_usd', audit.fields.ExactDecimalField(null=True)),
+                ('equity_usd', audit.fields.ExactDecimalField(null=True)),
+                ('measured_at', models.DateTimeField(null=True)),
+                ('flags', audit.fields.CanonicalJSONField(null=True)),
+                ('day', models.DateField(help_text='The UTC day that day_start_equity_usd belongs to.', null=True)),
+                ('day_start_equity_usd', audit.fields.ExactDecimalField(null=True)),
+                ('peak_equity_usd', audit.fields.ExactDecimalField(null=True)),
+                ('reset_at', models.DateTimeField(null=True)),
             ],
             options={
-                "db_table": "accounts",
-                "ordering": ["name"],
+                'db_table': 'accounts',
+                'ordering': ['name'],
             },
         ),
         migrations.CreateModel(
-            name="NonceKey",
+            name='NonceKey',
             fields=[
-                ("name", models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ("holder", models.CharField(blank=True, default="", max_length=100)),
-                ("expires_at", models.DateTimeField()),
-                ("nonce", models.PositiveBigIntegerField(default=0)),
-                ("urgent_until", models.DateTimeField(null=True)),
+                ('name', models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ('holder', models.CharField(blank=True, default='', max_length=100)),
+                ('expires_at', models.DateTimeField()),
+                ('nonce', models.PositiveBigIntegerField(default=0)),
+                ('urgent_until', models.DateTimeField(null=True)),
             ],
             options={
-                "db_table": "nonce_keys",
+                'db_table': 'nonce_keys',
             },
         ),
         migrations.AddField(
-            model_name="bot",
-            name="attended_at",
-            field=models.DateTimeField(
-                blank=True, help_text="When a person last started it or cleared what held it.", null=True
-            ),
+            model_name='bot',
+            name='attended_at',
+            field=models.DateTimeField(blank=True, help_text='When a person last started it or cleared what held it.', null=True),
         ),
         migrations.AddField(
-            model_name="bot",
-            name="turning_to_paper",
-            field=models.BooleanField(
-                default=False, help_text="Live and reduce-only until flat; then it turns to paper."
-            ),
+            model_name='bot',
+            name='turning_to_paper',
+            field=models.BooleanField(default=False, help_text='Live and reduce-only until flat; then it turns to paper.'),
         ),
         migrations.AddField(
-            model_name="bot",
-            name="went_live_at",
-            field=models.DateTimeField(blank=True, help_text="When it was last set live.", null=True),
+            model_name='bot',
+            name='went_live_at',
+            field=models.DateTimeField(blank=True, help_text='When it was last set live.', null=True),
         ),
         migrations.AddField(
-            model_name="order",
-            name="is_flatten",
+            model_name='order',
+            name='is_flatten',
             field=models.BooleanField(default=False),
         ),
         migrations.AddField(
-            model_name="position",
-            name="filled_orders",
-            field=models.PositiveIntegerField(default=0, help_text="Orders of this book that filled."),
+            model_name='position',
+            name='filled_orders',
+            field=models.PositiveIntegerField(default=0, help_text='Orders of this book that filled.'),
         ),
         migrations.AddField(
-            model_name="position",
-            name="last_loss_at",
+            model_name='position',
+            name='last_loss_at',
             field=models.DateTimeField(null=True),
         ),
         migrations.AddField(
-            model_name="position",
-            name="losing_streak",
-            field=models.PositiveIntegerField(default=0, help_text="Deals in a row that closed with a loss."),
+            model_name='position',
+            name='losing_streak',
+            field=models.PositiveIntegerField(default=0, help_text='Deals in a row that closed with a loss.'),
         ),
         migrations.AddField(
-            model_name="position",
-            name="recent_notionals",
+            model_name='position',
+            name='recent_notionals',
             field=audit.fields.CanonicalJSONField(blank=True, default=list),
         ),
         migrations.AddField(
-            model_name="position",
-            name="reject_streak",
-            field=models.PositiveIntegerField(default=0, help_text="Orders in a row that the venue rejected."),
+            model_name='position',
+            name='reject_streak',
+            field=models.PositiveIntegerField(default=0, help_text='Orders in a row that the venue rejected.'),
         ),
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(
-                condition=models.Q(
-                    ("is_live", True),
-                    ("status__in", ["accepted", "partially_filled", "pending", "submitting", "unknown"]),
-                ),
-                fields=["venue", "status"],
-                name="order_live_open",
-            ),
+            model_name='order',
+            index=models.Index(condition=models.Q(('is_live', True), ('status__in', ['accepted', 'partially_filled', 'pending', 'submitting', 'unknown'])), fields=['venue', 'status'], name='order_live_open'),
         ),
         migrations.AddIndex(
-            model_name="order",
-            index=models.Index(
-                condition=models.Q(("is_live", True)),
-                fields=["venue", "symbol", "submitting_at"],
-                name="order_live_symbol",
-            ),
+            model_name='order',
+            index=models.Index(condition=models.Q(('is_live', True)), fields=['venue', 'symbol', 'submitting_at'], name='order_live_symbol'),
         ),
         migrations.AddField(
-            model_name="account",
-            name="bot",
-            field=models.OneToOneField(
-                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="account", to="bots.bot"
-            ),
+            model_name='account',
+            name='bot',
+            field=models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='account', to='bots.bot'),
         ),
     ]
