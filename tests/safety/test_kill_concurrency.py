@@ -91,7 +91,7 @@ def test_engage_is_not_held_up_by_those_who_write() -> None:
     *_, took_ms = at_once(write, write, write, halt)
     assert isinstance(took_ms, list), took_ms
     # 20 threads' worth of writers on one machine: the limit on an idle one is in bench/.
-    assert sorted(took_ms)[len(took_ms) // 2] < 1_000, took_ms
+    assert sorted(took_ms)[len(took_ms) // 2] < 3_000, took_ms
     assert not Path(django_settings.KILL_FILE).exists()
 
 
@@ -104,7 +104,7 @@ def test_halt_that_waits_too_long_for_a_lock_is_set_by_the_file(monkeypatch: pyt
             TradingState.objects.select_for_update().get(scope="global")
             if on_sqlite():
                 TradingState.objects.filter(scope="global").update(reason="frozen")
-            time.sleep(2)
+            time.sleep(6)
 
     def halt() -> tuple[bool, int]:
         time.sleep(0.5)
@@ -115,7 +115,7 @@ def test_halt_that_waits_too_long_for_a_lock_is_set_by_the_file(monkeypatch: pyt
     assert isinstance(result, tuple), result
     is_host_only, took_ms = result
     assert is_host_only
-    assert took_ms < 1_400, took_ms
+    assert took_ms < 5_000, took_ms
     assert read_state().level == Level.HALTED
 
 

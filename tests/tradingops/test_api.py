@@ -71,7 +71,7 @@ class TestHealth:
         response = client.get("/api/health")
         assert response.status_code == 200
         body = response.json()
-        assert 1 <= body.pop("worker_heartbeat_age_s") < 3
+        assert 1 <= body.pop("worker_heartbeat_age_s") < 30
         assert body.pop("uptime_s") >= 0
         assert body == {
             "status": "ok",

@@ -89,4 +89,5 @@ def test_signal_handler_only_sets_a_flag() -> None:
     started_s = time.monotonic()
     made._ask_to_stop(signal.SIGTERM, sys._getframe())
     assert made._stop_asked
-    assert time.monotonic() - started_s < 0.01
+    # Far below any wait there is, and far above what a busy machine may take from a process.
+    assert time.monotonic() - started_s < 0.5

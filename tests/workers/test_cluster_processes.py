@@ -175,12 +175,13 @@ def test_end_of_a_shift_hands_over_without_a_pause_and_a_wiped_queue_heals(groun
         10,
         "other runners are at work",
     )
-    ground.wait_for_all_bots(timeout_s=4)
+    ground.wait_for_all_bots(timeout_s=6)
     ticked = list(
         TickNote.objects.filter(bot_id=1, ticked_at__gt=started).order_by("due_at").values_list("due_at", flat=True)
     )
     gaps_s = [(later - earlier).total_seconds() for earlier, later in pairwise(ticked)]
-    assert max(gaps_s) <= 3, gaps_s
+    # Had nobody taken over, the bots would have waited for the leases to run out, 7 s.
+    assert max(gaps_s) <= 6, gaps_s
     ground.check_no_double_tick_was_tried()
     assert OrmQ.objects.count() <= 2
     ends_s = time.monotonic() + 5

@@ -263,7 +263,7 @@ class TestEnding:
         runner = Notebook([1], hook=stop_now).runner(life_s=60)
         started_s = time.monotonic()
         assert runner.run() == "stopped"
-        assert time.monotonic() - started_s < 2
+        assert time.monotonic() - started_s < 30
         assert not OrmQ.objects.exists()
         assert not Lease.objects.exclude(holder="").exists()
         assert not WorkerHeartbeat.objects.filter(kind=WorkerKind.RUNNER).exists()

@@ -50,22 +50,22 @@ def test_all_who_ask_wait_for_one_job() -> None:
 
 
 def test_all_waiting_together_is_bounded_and_the_job_goes_on() -> None:
-    found, jobs = Fetcher("it"), [Job(2.2) for _ in range(fetcher.THREADS)]
+    found, jobs = Fetcher("it"), [Job(6) for _ in range(fetcher.THREADS)]
     began = time.monotonic()
     said = [found.run(str(key), job) for key, job in enumerate(jobs)]
     assert said == ["it has not answered yet"] * len(jobs)
-    assert time.monotonic() - began < fetcher.WAIT_S + 0.5
-    give_up_at = time.monotonic() + 10
+    assert time.monotonic() - began < fetcher.WAIT_S + 3
+    give_up_at = time.monotonic() + 30
     while [(job.runs, job.together) for job in jobs] != [(1, 0)] * len(jobs):
         assert time.monotonic() < give_up_at
         time.sleep(0.05)
 
 
 def test_start_waits_for_nothing() -> None:
-    job, found = Job(1), Fetcher("it")
+    job, found = Job(8), Fetcher("it")
     began = time.monotonic()
     assert found.start("a", job) == ""
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
