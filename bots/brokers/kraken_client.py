@@ -12,21 +12,14 @@ import importlib.util
 import logging
 import sys
 import threading
-import time
 import types
 from collections.abc import Mapping
 from decimal import localcontext
 from typing import Any
 
-import requests
-import urllib3
-
+from bots.brokers.one_shot import OneShotSession
 from bots.brokers.outcomes import CallFailed, Failure, Kind, judge
 
-#: How long the connection itself may take. A request that never connected was surely not sent.
-CONNECT_MS_MAX = 2_000
-ANSWER_BYTES_MAX = 32 * 1024 * 1024
-_CHUNK_BYTES = 64 * 1024
 # ccxt's own logger prints keys and signatures at DEBUG, whatever the settings say today.
 _SILENT = logging.Logger("ccxt.silent", logging.CRITICAL + 1)
 _loading = threading.Lock()
@@ -48,34 +41,6 @@ def load_exchange_class() -> type[Any]:
         with localcontext():
             found: type[Any] = importlib.import_module("ccxt.kraken").kraken
         return found
-
-
-class OneShotSession(requests.Session):
-    """A session that sends each request once: it follows no redirect, and gives up on an answer that trickles in."""
-
-    def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send one request. ``timeout`` holds for the whole answer."""
-        timeout_s = kwargs.pop("timeout")
-        give_up_at = time.monotonic() + timeout_s
-        connect_s = min(timeout_s, CONNECT_MS_MAX / 1000)
-        kwargs |= {"allow_redirects": False, "stream": True, "timeout": (connect_s, timeout_s)}
-        response = super().request(method, url, *args, **kwargs)
-        try:
-            response._content = _read(response.raw, give_up_at)
-        except urllib3.exceptions.HTTPError as error:
-            response.close()
-            raise requests.exceptions.ConnectionError(str(error)) from error
-        return response
-
-
-def _read(raw: Any, give_up_at: float) -> bytes:
-    """Return a whole body. ``read1`` gives what has come: anything else would wait for a full buffer, byte by byte."""
-    body = bytearray()
-    while chunk := raw.read1(_CHUNK_BYTES, decode_content=True):
-        body += chunk
-        if time.monotonic() > give_up_at or len(body) > ANSWER_BYTES_MAX:
-            raise urllib3.exceptions.HTTPError("the answer took too long or was too large")
-    return bytes(body)
 
 
 class KrakenClient:
@@ -119,7 +84,6 @@ class KrakenClient:
             )
         exchange.urls["api"] = {"public": self._base_url, "private": self._base_url}
         exchange.options["maxRetriesOnFailure"] = 0
-        exchange.session.trust_env = False
         exchange.logger = _SILENT
         return exchange
 

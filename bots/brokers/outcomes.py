@@ -1,11 +1,13 @@
-"""What a failed request means: one table. Whether the venue surely did nothing decides between REJECTED and UNKNOWN.
+"""What a failed request means: one table per venue. Whether the venue surely did nothing decides between REJECTED and UNKNOWN.
 
 ccxt's classes mix definite refusals with unknown outcomes (InvalidNonce is a NetworkError there, like a timeout), so each failure
-is judged by the venue's own words first and by the class's name only where there are none. What is not in the table is UNKNOWN.
+is judged by the venue's own words first and by the class's name only where there are none. Alpaca's HTTP status alone says too
+little, so its code and its words are read too. What is not in a table is UNKNOWN. docs/venues.md shows both tables to people.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -86,6 +88,41 @@ CLASSES: dict[str, tuple[Kind, str]] = {
     "ExchangeNotAvailable": (Kind.UNKNOWN, "Kraken's server answered with an error"),
     "NetworkError": (Kind.UNKNOWN, "the connection to Kraken broke"),
 }
+#: What Alpaca answers, what it means, and how to say it: HTTP status, its own code (None: any, or none), part of its message.
+#: The first row that fits counts; only an answer in Alpaca's own JSON fits one.
+ALPACA: tuple[tuple[int, int | None, str, Kind, str], ...] = (
+    (422, None, "client_order_id", Kind.DUPLICATE, "Alpaca has an order with this id already"),
+    (401, None, "", Kind.KEY, "Alpaca does not accept the API key"),
+    (403, None, "forbidden.", Kind.KEY, "Alpaca does not accept the API key here"),
+    (403, 40310000, "insufficient buying power", Kind.FUNDS, "the account does not hold enough cash for this order"),
+    (403, 40310000, "insufficient qty", Kind.FUNDS, "the account does not hold enough shares for this order"),
+    (403, 40310000, "not fractionable", Kind.ORDER, "Alpaca trades this symbol in whole shares only"),
+    (
+        403,
+        40310000,
+        "wash trade",
+        Kind.ORDER,
+        "an opposite order of the account rests, and both could trade with each other",
+    ),
+    (403, 40310000, "", Kind.ORDER, "Alpaca refuses the order"),
+    (403, 40310100, "", Kind.ORDER, "Alpaca refuses the order by its rules on day trading"),
+    (404, 40410000, "", Kind.GONE, "Alpaca has no such order or position"),
+    (422, 42210000, "", Kind.ORDER, "Alpaca calls the order or the request invalid"),
+    (422, 40010001, "", Kind.ORDER, "Alpaca does not accept a part of the request"),
+)
+#: What an HTTP status of Alpaca means by itself, whatever the body is.
+ALPACA_STATUSES: dict[int, tuple[Kind, str]] = {
+    429: (Kind.RATE, "Alpaca wants fewer requests"),
+    408: (Kind.UNKNOWN, "Alpaca's server gave up waiting"),
+    504: (Kind.UNKNOWN, "Alpaca did not answer its own server in time"),
+}
+#: Names of requests' exceptions on the way to Alpaca. Any other class is UNKNOWN.
+ALPACA_CLASSES: dict[str, tuple[Kind, str]] = {
+    "Timeout": (Kind.UNKNOWN, "Alpaca did not answer in time"),
+    "TooManyRedirects": (Kind.UNKNOWN, "Alpaca's server pointed elsewhere, which is not followed"),
+    "ConnectionError": (Kind.UNKNOWN, "the connection to Alpaca broke"),
+}
+SAID_CHARS_MAX = 200
 #: Names of urllib3's exceptions that come before the first byte of a request has left.
 NEVER_CONNECTED = frozenset({"NewConnectionError", "ConnectTimeoutError", "NameResolutionError"})
 _VENUE_ERROR = re.compile(r'"(E[A-Za-z]+:[^"]{1,200})"')
@@ -96,13 +133,55 @@ def judge(error: BaseException) -> Failure:
     said = _VENUE_ERROR.findall(str(error))
     if said:
         return judge_texts(said)
+    return _judge_class(error, "Kraken", CLASSES)
+
+
+def judge_alpaca(error: BaseException) -> Failure:
+    """Return what ``error``, raised by alpaca-py or on the way to the venue, means for what was asked."""
+    status = getattr(error, "status_code", None)
+    # Only an APIError has a status. Its own ``code`` and ``message`` raise on a body without them: the text is read here.
+    if isinstance(status, int):
+        return judge_alpaca_answer(status, str(error))
+    return _judge_class(error, "Alpaca", ALPACA_CLASSES)
+
+
+def judge_alpaca_answer(status: int, body: str) -> Failure:
+    """Return what a refusal of Alpaca means, by its HTTP status and its body."""
+    said = _alpaca_said(body)
+    if said is not None:
+        code, message = said
+        for row_status, row_code, part, kind, sentence in ALPACA:
+            if status == row_status and row_code in (None, code) and part in message:
+                return Failure(kind, f"{sentence} ({message[:SAID_CHARS_MAX] or f'HTTP {status}'})")
+    if status in ALPACA_STATUSES:
+        kind, sentence = ALPACA_STATUSES[status]
+        return Failure(kind, f"{sentence} (HTTP {status})")
+    message = "" if said is None else f": {said[1][:SAID_CHARS_MAX]}"
+    return Failure(
+        Kind.UNKNOWN, f"Alpaca's server answered with an error that is not known here (HTTP {status}{message})"
+    )
+
+
+def _alpaca_said(body: str) -> tuple[int | None, str] | None:
+    """Return the code and the message of an error in Alpaca's own JSON, or None for any other body."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("message"), str):
+        return None
+    code = found.get("code")
+    return (code if type(code) is int else None), found["message"]
+
+
+def _judge_class(error: BaseException, venue: str, classes: Mapping[str, tuple[Kind, str]]) -> Failure:
     if NEVER_CONNECTED.intersection(type(one).__name__ for one in _causes(error)):
-        return Failure(Kind.NOT_REACHED, "Kraken could not be reached: nothing was sent")
-    # The most special class first: RequestTimeout is a NetworkError too.
+        return Failure(Kind.NOT_REACHED, f"{venue} could not be reached: nothing was sent")
+    # The most special class first: ccxt's RequestTimeout is a NetworkError too.
     for parent in type(error).__mro__:
-        if parent.__name__ in CLASSES:
-            return Failure(*CLASSES[parent.__name__])
-    return Failure(Kind.UNKNOWN, f"the answer of Kraken could not be understood ({type(error).__name__})")
+        if parent.__name__ in classes:
+            return Failure(*classes[parent.__name__])
+    return Failure(Kind.UNKNOWN, f"the answer of {venue} could not be understood ({type(error).__name__})")
 
 
 def judge_texts(said: Iterable[str]) -> Failure:
