@@ -5,6 +5,7 @@ from bots.models.book import Deal, EquitySnapshot, Position
 from bots.models.bot import Bot, BotStatus, BotTick, PaperBroker, Venue
 from bots.models.candle import Candle
 from bots.models.order import Fill, Order
+from bots.models.rate_budget import KrakenTier, RateCounter, VenueAccess
 from bots.models.worker import Lease, WorkerHeartbeat
 
 __all__ = [
@@ -16,11 +17,14 @@ __all__ = [
     "Deal",
     "EquitySnapshot",
     "Fill",
+    "KrakenTier",
     "Lease",
     "NonceKey",
     "Order",
     "PaperBroker",
     "Position",
+    "RateCounter",
     "Venue",
+    "VenueAccess",
     "WorkerHeartbeat",
 ]
