@@ -9,7 +9,7 @@ from typing import Protocol
 
 from bots.market_data.base import Traded
 from bots.order_states import OrderStatus
-from safety.intents import InstrumentRules, MarketStatus, OrderIntent, Permit, Quote, Side
+from safety.intents import Denial, InstrumentRules, MarketStatus, OrderIntent, Permit, Quote, Side
 
 
 class PermitError(Exception):
@@ -34,12 +34,18 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class OrderReport:
-    """What a broker says of an order after it was asked: its state, its id there and the executions that are new."""
+    """What a broker says of an order after it was asked: its state, its id there and the executions that are new.
+
+    Unless ``was_sent`` the order is REJECTED, and surely nothing left this host: the venue has refused nothing. ``denial`` is
+    then our own reason, if it was held back here; without one the venue could not be reached.
+    """
 
     status: OrderStatus
     venue_order_id: str = ""
     executions: tuple[Execution, ...] = ()
     reason: str = ""
+    was_sent: bool = True
+    denial: Denial | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,14 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One failed request: its kind, and a sentence for people that holds no secret."""
+    """One failed request: its kind, and a sentence for people that holds no secret.
+
+    ``is_local``: nothing was sent, and the "no" is our own. The venue has refused nothing.
+    """
 
     kind: Kind
     reason: str
+    is_local: bool = False
 
     @property
     def is_definite(self) -> bool:

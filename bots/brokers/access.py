@@ -1,0 +1,49 @@
+"""What a venue said of an account's key, kept for the people who have to know, and for the watch that stops the venue.
+
+Written when a venue refuses something, which is rare, and never the reason why a request fails: what can't be kept is logged.
+"""
+
+import logging
+from datetime import timedelta
+
+from django.db import Error
+from django.db.models import Case, F, Value, When
+
+from bots.brokers.outcomes import Failure, Kind
+from bots.models import VenueAccess
+from bots.workers.database_time import database_time
+
+log = logging.getLogger(__name__)
+
+#: Refusals of a request's number that are further apart belong to two different troubles.
+NONCE_STREAK_FOR = timedelta(minutes=10)
+REASON_CHARS_MAX = 300
+
+
+def note(account: str, failure: Failure) -> None:
+    """Keep what a venue's refusal says of the account's key or its limit; any other failure says nothing of them."""
+    keep = {Kind.RATE: _rate_refused, Kind.NONCE: _nonce_refused, Kind.KEY: _key_refused}.get(failure.kind)
+    if keep is None or failure.is_local:
+        return
+    try:
+        VenueAccess.objects.bulk_create([VenueAccess(account=account)], ignore_conflicts=True)
+        keep(account, failure.reason[:REASON_CHARS_MAX])
+    except Error:
+        log.exception("what %s said could not be kept: %s", account, failure.reason)
+
+
+def _rate_refused(account: str, reason: str) -> None:
+    VenueAccess.objects.filter(account=account).update(rate_refused_at=database_time(), rate_refused_reason=reason)
+
+
+def _key_refused(account: str, reason: str) -> None:
+    VenueAccess.objects.filter(account=account).update(key_refused_at=database_time(), key_refused_reason=reason)
+
+
+def _nonce_refused(account: str, reason: str) -> None:
+    goes_on = {"nonce_refused_at__gte": database_time(-NONCE_STREAK_FOR.total_seconds())}
+    VenueAccess.objects.filter(account=account).update(
+        nonce_refused_at=database_time(),
+        nonce_refused_since=Case(When(**goes_on, then=F("nonce_refused_since")), default=database_time()),
+        nonce_refusals=Case(When(**goes_on, then=F("nonce_refusals") + 1), default=Value(1)),
+    )

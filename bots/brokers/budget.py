@@ -1,0 +1,189 @@
+"""How much of a venue's rate limit an account has left, and who may spend it: one budget for all workers and hosts.
+
+A venue counts what is asked and lets the counter fall at a steady pace; what would lift it above its limit is refused, and whoever
+goes on asking is locked out. So it is counted here too, before anything leaves, in one conditional update per request. Of the limit
+each purpose may fill up a share only: what is asked in the background can never use up what a cancel needs. The shared clock of the
+database decides. A row holds the moment when its counter will have fallen to nothing, so that no worker has to lower it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Case, DateTimeField, DurationField, F, QuerySet, Value, When
+from django.db.models.expressions import Combinable, CombinedExpression
+from django.db.models.functions import Greatest, Least
+from django.utils import timezone
+
+from bots.models import RateCounter
+from bots.workers.database_time import database_time
+
+#: What is left to wait is never said to be less, in seconds: two that wait for the same room must not spin.
+WAIT_S_MIN = 0.05
+#: A counter that is so far beyond full, in seconds, was written before the clock was set back.
+CLOCK_JUMP_S = 1.0
+
+
+class Purpose(StrEnum):
+    """What a request is for, the most pressing first."""
+
+    CANCELS = "cancels"
+    EXITS = "exits"
+    ORDERS = "orders"
+    LOOK_UPS = "look_ups"
+    BACKGROUND = "background"
+
+    @property
+    def rank(self) -> int:
+        """Return 0 for the most pressing."""
+        return list(Purpose).index(self)
+
+
+#: How far each purpose may fill the counter, as a share of the limit. The rest is kept for those above it.
+SHARES = {
+    Purpose.CANCELS: 1.0,
+    Purpose.EXITS: 0.95,
+    Purpose.ORDERS: 0.85,
+    Purpose.LOOK_UPS: 0.75,
+    Purpose.BACKGROUND: 0.5,
+}
+_purpose: ContextVar[Purpose] = ContextVar("purpose", default=Purpose.BACKGROUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A venue's limit: how high its counter may stand, and by how much it falls in a second."""
+
+    size: float
+    per_s: float
+
+    @property
+    def full_s(self) -> float:
+        """Return how long a full counter takes to fall to nothing."""
+        return self.size / self.per_s
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """One counter as it stands now. ``spent`` is by purpose since ``hour`` began, ``held_back`` how often nothing was asked."""
+
+    account: str
+    scope: str
+    used: float
+    limit: Limit
+    hour: datetime
+    spent: dict[Purpose, int]
+    held_back: int
+
+
+@contextmanager
+def spending(purpose: Purpose) -> Iterator[None]:
+    """Count what is asked inside for ``purpose``, unless what is around it is more pressing. Serves as a decorator, too."""
+    token = _purpose.set(min(purpose, _purpose.get(), key=lambda one: one.rank))
+    try:
+        yield
+    finally:
+        _purpose.reset(token)
+
+
+def purpose_now() -> Purpose:
+    """Return what is being asked for: what nobody named is background."""
+    return _purpose.get()
+
+
+def take(account: str, scope: str, limit: Limit, cost: int, purpose: Purpose, *, always: bool = False) -> float:
+    """Count a request that is about to leave, and return 0; or count nothing, and return how long to wait, in seconds.
+
+    ``always`` counts it in any case: what must leave, leaves. Raises django.db.Error.
+    """
+    rows = RateCounter.objects.filter(account=account, scope=scope)
+    room_s = (limit.size * SHARES[purpose] - cost) / limit.per_s
+    free = rows if always else rows.filter(empty_at__lte=database_time(room_s))
+    for _ in range(2):
+        if free.update(**_counted(limit, cost, purpose)):
+            return 0.0
+        if rows.exists():
+            break
+        RateCounter.objects.bulk_create([RateCounter(account=account, scope=scope)], ignore_conflicts=True)
+    return _wait_s(rows, limit, room_s)
+
+
+def fill(account: str, scope: str, limit: Limit) -> None:
+    """Let the counter be full: the venue says that it is. Raises django.db.Error."""
+    _raise_to(account, scope, limit.full_s)
+
+
+def correct(account: str, scope: str, limit: Limit, left: int) -> None:
+    """Let no more than ``left`` be left, as the venue says; a venue that leaves more changes nothing. Raises django.db.Error."""
+    _raise_to(account, scope, (limit.size - max(0, min(left, limit.size))) / limit.per_s)
+
+
+def note_held_back(account: str, scope: str) -> None:
+    """Count that something was not asked. Raises django.db.Error."""
+    hour = _hour()
+    RateCounter.objects.filter(account=account, scope=scope).update(
+        **_of_this_hour(hour, {"held_back": 1}, also=[f"spent_{one}" for one in Purpose])
+    )
+
+
+def used(counter: RateCounter, limit: Limit, now: datetime) -> Used:
+    """Return how one counter stands at ``now``, by the shared clock."""
+    seconds = min(max((counter.empty_at - now).total_seconds(), 0.0), limit.full_s)
+    return Used(
+        counter.account,
+        counter.scope,
+        seconds * limit.per_s,
+        limit,
+        counter.hour,
+        {one: getattr(counter, f"spent_{one}") for one in Purpose},
+        counter.held_back,
+    )
+
+
+def _raise_to(account: str, scope: str, full_s: float) -> None:
+    RateCounter.objects.bulk_create([RateCounter(account=account, scope=scope)], ignore_conflicts=True)
+    rows = RateCounter.objects.filter(account=account, scope=scope, empty_at__lt=database_time(full_s))
+    rows.update(empty_at=database_time(full_s))
+
+
+def _wait_s(rows: QuerySet[RateCounter], limit: Limit, room_s: float) -> float:
+    """Return how long until there is room, if nobody else takes it."""
+    found = rows.annotate(at=database_time()).values_list("empty_at", "at").first()
+    if found is None:
+        return WAIT_S_MIN
+    empty_at, now = found
+    beyond_s = (empty_at - now).total_seconds() - limit.full_s
+    if beyond_s > CLOCK_JUMP_S:
+        # The clock was set back. What was used is not known any more: then all of it is.
+        rows.filter(empty_at=empty_at).update(empty_at=database_time(limit.full_s))
+        return max(limit.full_s - room_s, WAIT_S_MIN)
+    return float(max(beyond_s + limit.full_s - room_s, WAIT_S_MIN))
+
+
+def _counted(limit: Limit, cost: int, purpose: Purpose) -> dict[str, Any]:
+    """Return the fields of a counter after one more request. It never stands higher than full."""
+    now = database_time()
+    risen = CombinedExpression(
+        Greatest(F("empty_at"), now),
+        Combinable.ADD,
+        Value(timedelta(seconds=cost / limit.per_s), output_field=DurationField()),
+        output_field=DateTimeField(),
+    )
+    others = [f"spent_{one}" for one in Purpose if one != purpose]
+    spent = _of_this_hour(_hour(), {f"spent_{purpose}": cost}, also=[*others, "held_back"])
+    return {"empty_at": Least(risen, database_time(limit.full_s)), **spent}
+
+
+def _of_this_hour(hour: datetime, more: dict[str, int], *, also: list[str]) -> dict[str, Any]:
+    """Return the fields of the hour with ``more`` added; ``also`` are those that begin at 0 in a new hour."""
+    added = {name: Case(When(hour=hour, then=F(name) + by), default=Value(by)) for name, by in more.items()}
+    kept = {name: Case(When(hour=hour, then=F(name)), default=Value(0)) for name in also}
+    return {"hour": Value(hour, output_field=DateTimeField()), **added, **kept}
+
+
+def _hour() -> datetime:
+    return timezone.now().replace(minute=0, second=0, microsecond=0)

@@ -1,0 +1,107 @@
+"""What Kraken counts, as its documentation says: the requests of an account, and for each symbol its orders and cancels.
+
+Which limit holds depends on how far the account is verified; a person says so in the console, and the smallest is assumed.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bots.brokers import budget
+from bots.brokers.budget import Limit, Purpose
+from bots.models import KrakenTier, VenueAccess
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """The limits of one tier: on requests, and on what the engine counts for each symbol."""
+
+    requests: Limit
+    engine: Limit
+
+
+TIERS = {
+    KrakenTier.STARTER: Tier(Limit(15, 0.33), Limit(60, 1.0)),
+    KrakenTier.INTERMEDIATE: Tier(Limit(20, 0.5), Limit(125, 2.34)),
+    KrakenTier.PRO: Tier(Limit(20, 1.0), Limit(180, 3.75)),
+}
+#: What a request counts; any other counts 1. Orders and cancels are counted by the engine instead.
+COSTS = {
+    "post_addorder": 0,
+    "post_cancelorder": 0,
+    "post_tradeshistory": 2,
+    "post_querytrades": 2,
+    "post_ledgers": 2,
+    "post_queryledgers": 2,
+}
+ADD_COST = 1
+#: What the cancel of an order counts at the engine while the order is younger than so many seconds.
+CANCEL_COSTS = ((5, 8), (10, 6), (15, 5), (45, 4), (90, 2), (300, 1))
+#: An order reached the engine later than it was made here; until then its cancel counts more.
+ON_ITS_WAY = timedelta(seconds=5)
+#: How long a tier that was read is taken for granted, in seconds.
+TIER_KEPT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCall:
+    """An order, or a cancel, of one symbol: what Kraken's engine counts."""
+
+    symbol: str
+    cost: int = ADD_COST
+    is_cancel: bool = False
+
+
+def cancel_of(symbol: str, made_at: datetime, now: datetime) -> EngineCall:
+    """Return the cancel of an order that was made then. The younger the order, the more it counts."""
+    age_s = (now - made_at - ON_ITS_WAY).total_seconds()
+    cost = next((cost for below_s, cost in CANCEL_COSTS if age_s < below_s), 0)
+    return EngineCall(symbol, cost, is_cancel=True)
+
+
+class KrakenBudget:
+    """The budget of one account at Kraken."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        self._known: tuple[float, Tier] | None = None
+
+    def take(self, method: str, purpose: Purpose, engine: EngineCall | None = None) -> float:
+        """Count a request that is about to leave, and return 0; or return how long to wait, in seconds. Raises django.db.Error.
+
+        A cancel is always let through: it is counted, and Kraken has the last word.
+        """
+        tier, wait_s = self.tier(), 0.0
+        if engine is not None:
+            wait_s = budget.take(
+                self.account, engine.symbol, tier.engine, engine.cost, purpose, always=engine.is_cancel
+            )
+        cost = COSTS.get(method, 1)
+        if wait_s or not cost:
+            return wait_s
+        return budget.take(self.account, "", tier.requests, cost, purpose)
+
+    def refused(self, engine: EngineCall | None = None) -> None:
+        """Let a counter be full, since Kraken says so: the engine's for this symbol, or that of all requests."""
+        tier = self.tier()
+        if engine is None:
+            budget.fill(self.account, "", tier.requests)
+        else:
+            budget.fill(self.account, engine.symbol, tier.engine)
+
+    def note_held_back(self, engine: EngineCall | None = None) -> None:
+        """Count that something was not asked. Raises django.db.Error."""
+        budget.note_held_back(self.account, "" if engine is None else engine.symbol)
+
+    def tier(self) -> Tier:
+        """Return the tier that a person chose, as read at most ``TIER_KEPT_S`` ago. Raises django.db.Error."""
+        now_s = time.monotonic()
+        if self._known is None or now_s - self._known[0] > TIER_KEPT_S:
+            self._known = (now_s, tier_of(self.account))
+        return self._known[1]
+
+
+def tier_of(account: str) -> Tier:
+    """Return the tier of an account; the smallest where none was chosen. Raises django.db.Error."""
+    chosen = VenueAccess.objects.filter(account=account).values_list("tier", flat=True).first()
+    return TIERS[KrakenTier(chosen)] if chosen in TIERS else TIERS[KrakenTier.STARTER]
