@@ -6,24 +6,42 @@ from bots.models.bot import Bot, BotStatus, BotTick, PaperBroker, Venue
 from bots.models.candle import Candle
 from bots.models.order import Fill, Order
 from bots.models.rate_budget import KrakenTier, RateCounter, VenueAccess
+from bots.models.reconciliation import (
+    AccountMovement,
+    AccountSync,
+    AssetBaseline,
+    Difference,
+    DifferenceKind,
+    MovementKind,
+    ReconciliationRun,
+    RunState,
+)
 from bots.models.worker import Lease, WorkerHeartbeat
 
 __all__ = [
     "Account",
+    "AccountMovement",
+    "AccountSync",
+    "AssetBaseline",
     "Bot",
     "BotStatus",
     "BotTick",
     "Candle",
     "Deal",
+    "Difference",
+    "DifferenceKind",
     "EquitySnapshot",
     "Fill",
     "KrakenTier",
     "Lease",
+    "MovementKind",
     "NonceKey",
     "Order",
     "PaperBroker",
     "Position",
     "RateCounter",
+    "ReconciliationRun",
+    "RunState",
     "Venue",
     "VenueAccess",
     "WorkerHeartbeat",

@@ -42,6 +42,9 @@ class Order(models.Model):
         default=0, help_text="Whole look-ups in a row that did not find it at the venue."
     )
     looked_up_at = models.DateTimeField(null=True)
+    external_ended_at = models.DateTimeField(
+        null=True, help_text="When an order of somebody else's was seen to have ended."
+    )
     matched_until = models.DateTimeField(
         null=True, help_text="Market data up to here has been tried against this order."
     )
@@ -85,6 +88,12 @@ class Order(models.Model):
             ),
             models.Index(
                 fields=["venue", "symbol", "submitting_at"], name="order_live_symbol", condition=Q(is_live=True)
+            ),
+            models.Index(fields=["venue", "venue_order_id"], name="order_venue_id", condition=~Q(venue_order_id="")),
+            models.Index(
+                fields=["venue"],
+                name="order_external_open",
+                condition=Q(status=OrderStatus.EXTERNAL, external_ended_at__isnull=True),
             ),
         ]
 
