@@ -36,7 +36,8 @@ def market_for(venue: str, symbol: str, now: datetime, *, since: datetime | None
 def candle_basis(series: CandleSeries, now: datetime) -> CandleBasis | None:
     """Return how old the last of these candles is at ``now``, or None when that is not known. Raises MarketDataError.
 
-    A candle's length is what it takes on the wall clock, which a replay plays faster than it was recorded.
+    A candle's length is what it takes on the wall clock, which a replay plays faster than it was recorded. Nights and weekends
+    in which the market is closed make no candle older, and a daily one is as long as the day's session.
     """
     if not len(series):
         return None
@@ -44,13 +45,13 @@ def candle_basis(series: CandleSeries, now: datetime) -> CandleBasis | None:
     own = feed.timeframes(series.symbol)[0]
     bar_s = feed.bar_s(series.symbol) * TIMEFRAME_S[series.timeframe] / TIMEFRAME_S[own]
     opened = datetime.fromtimestamp(int(series.opened_at[-1]), UTC)
-    since_opened = now - opened
-    age_s = Decimal(since_opened // timedelta(microseconds=1)).scaleb(-6) - bar_s
-    if age_s < -bar_s:
-        # It opens in the future: a wrong clock, with which nothing can be said of its age.
+    if opened > now:
+        # A wrong clock, with which nothing can be said of its age.
         return None
+    closed = opened + timedelta(microseconds=int(bar_s.scaleb(6)))
+    age_s = feed.trading_s(series.symbol, closed, now)
     # Replay rounds opening times down to the second, and a candle across a gap is shorter than its timeframe.
-    return CandleBasis(max(age_s, Decimal(0)), bar_s)
+    return CandleBasis(max(age_s, Decimal(0)), min(bar_s, feed.session_s(series.symbol)))
 
 
 class Moment:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safety.intents import InstrumentRules, MarketStatus, Quote
 
 Floats = NDArray[np.float64]
+DAY_S = Decimal(86_400)
 
 
 class MarketDataError(Exception):
@@ -87,4 +88,16 @@ class Feed(Protocol):
 
     def quote_age_max_s(self, symbol: str) -> Decimal:
         """Return how old a quote of this symbol may be before entries are denied."""
+        ...
+
+    def trading_s(self, symbol: str, since: datetime, until: datetime) -> Decimal:
+        """Return how many of the seconds from ``since`` to ``until`` the market was open by its hours; below zero backwards."""
+        ...
+
+    def session_s(self, symbol: str) -> Decimal:
+        """Return how many seconds of an ordinary trading day the market is open: all of them where it never closes."""
+        ...
+
+    def closed_until(self, symbol: str, now: datetime) -> datetime | None:
+        """Return when a market that keeps hours opens again; None while it is open, and where it keeps none."""
         ...

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
@@ -21,10 +21,12 @@ from django.utils import timezone
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.kraken_pairs import VENUE, Pair, Pairs
 from bots.brokers.outcomes import CallFailed, Failure, Kind
-from bots.market_data.base import CandleSeries, MarketDataError, Traded
+from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
 from bots.market_data.kraken_ticks import Tick, read_tick, traded_between
+from bots.market_data.series_parts import SeriesParts
+from safety.controls.base import seconds_since
 from safety.intents import InstrumentRules, MarketStatus, Quote
 
 REQUEST_MS = 4_000
@@ -47,7 +49,6 @@ STATUSES = {
     "post_only": MarketStatus.POST_ONLY,
     "limit_only": MarketStatus.POST_ONLY,
 }
-_SERIES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class KrakenFeed:
         self._ticked_at: dict[str, float] = {}
         self._status: tuple[float, MarketStatus] | None = None
         self._candles: dict[tuple[str, str], _Candles] = {}
-        self._slices: dict[tuple[str, str, int], tuple[CandleSeries, CandleSeries]] = {}
+        self._parts = SeriesParts()
 
     def symbols(self) -> tuple[str, ...]:
         """Return the symbols that can be traded here: those in USD, USDT and USDC that Kraken trades now."""
@@ -96,6 +97,18 @@ class KrakenFeed:
     def quote_age_max_s(self, symbol: str) -> Decimal:
         """Return how old a quote may be before entries are denied."""
         return QUOTE_AGE_MAX_S
+
+    def trading_s(self, symbol: str, since: datetime, until: datetime) -> Decimal:
+        """Return the seconds between the two: Kraken trades day and night."""
+        return seconds_since(since, until)
+
+    def session_s(self, symbol: str) -> Decimal:
+        """Return a day's seconds."""
+        return DAY_S
+
+    def closed_until(self, symbol: str, now: datetime) -> datetime | None:
+        """Return None: Kraken keeps no hours. What it does in a maintenance is in ``market_status``."""
+        return None
 
     def quote(self, symbol: str, now: datetime) -> Quote:
         """Return the best bid and offer, at most a second old when Kraken answers, and as old as it says otherwise."""
@@ -156,19 +169,7 @@ class KrakenFeed:
             kept = self._candles.get(key)
         if kept is None:
             raise MarketDataError(f"There are no candles of {symbol} from Kraken: {problem or 'it gives none'}.")
-        return self._slice(kept.series, (symbol, timeframe, count_max))
-
-    def _slice(self, series: CandleSeries, key: tuple[str, str, int]) -> CandleSeries:
-        found = self._slices.get(key)
-        if found is not None and found[0] is series:
-            return found[1]
-        chosen = slice(-key[2], None)
-        columns = ("opened_at", "open", "high", "low", "close", "volume")
-        part = replace(series, **{name: getattr(series, name)[chosen] for name in columns})
-        if len(self._slices) >= _SERIES_MAX:
-            self._slices = {}
-        self._slices[key] = (series, part)
-        return part
+        return self._parts.last(kept.series, count_max)
 
     def _is_due(self, kept: _Candles, bar_s: int, now: datetime) -> bool:
         """Return whether a candle must have closed since, and it was not asked for just now."""

@@ -10,7 +10,7 @@ first bar are the recorded ones before it, on every round, so that no candle and
 from datetime import datetime
 from decimal import Decimal
 
-from bots.market_data.base import CandleSeries, MarketDataError, Traded
+from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded
 from bots.market_data.datasets import VENUE, Dataset, Frame, Ints, dataset, manifest
 from bots.market_data.price_path import place_of, price_at, traded_between
 from bots.market_data.replay_clock import (
@@ -20,6 +20,7 @@ from bots.market_data.replay_clock import (
     StoredClock,
     epoch_us,
 )
+from safety.controls.base import seconds_since
 from safety.intents import InstrumentRules, MarketStatus, Quote
 
 # What a quote may lag behind: the playing time of a bar, and this.
@@ -70,6 +71,18 @@ class ReplayFeed:
     def quote_age_max_s(self, symbol: str) -> Decimal:
         """Return how old a quote of this symbol may be: the playing time of one bar and 10 seconds."""
         return self.bar_s(symbol) + QUOTE_AGE_EXTRA_S
+
+    def trading_s(self, symbol: str, since: datetime, until: datetime) -> Decimal:
+        """Return the seconds between the two: a recording plays day and night."""
+        return seconds_since(since, until)
+
+    def session_s(self, symbol: str) -> Decimal:
+        """Return a day's seconds."""
+        return DAY_S
+
+    def closed_until(self, symbol: str, now: datetime) -> datetime | None:
+        """Return None: a recording is always open."""
+        return None
 
     def set_speed(self, speed: Decimal, now: datetime) -> ReplayClock:
         """Change how fast everything plays, in all processes, two seconds after ``now``; the position does not jump.

@@ -25,6 +25,7 @@ from bots.strategies.schema import TIMEFRAME, ParamSchema
 from bots.tick import tick_batch
 from bots.workers.leases import SHARD_COUNT, Fence, LeaseHolder, shard_lease
 from bots.workers.schedule import DueTick, latest_due
+from safety.controls.base import seconds_since
 from safety.intents import InstrumentRules, MarketStatus, OrderIntent, OrderType, Quote, Side
 
 VENUE = "replay"
@@ -49,6 +50,8 @@ class ScriptedFeed:
     notional_min: Decimal = Decimal(1)
     status: MarketStatus = MarketStatus.OPEN
     broken: Exception | None = None
+    #: When a market that keeps hours opens again; None: it is open.
+    opens_at: datetime | None = None
     #: What to do before a quote is given; and the kind of quote to give.
     quote_type: type[Quote] = Quote
     asked_since: list[datetime] = field(default_factory=list)
@@ -93,6 +96,15 @@ class ScriptedFeed:
 
     def quote_age_max_s(self, symbol: str) -> Decimal:
         return Decimal(12)
+
+    def trading_s(self, symbol: str, since: datetime, until: datetime) -> Decimal:
+        return seconds_since(since, until)
+
+    def session_s(self, symbol: str) -> Decimal:
+        return Decimal(86_400)
+
+    def closed_until(self, symbol: str, now: datetime) -> datetime | None:
+        return self.opens_at
 
 
 class ScriptedStrategy(PlansOneEntry):
