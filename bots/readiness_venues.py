@@ -16,8 +16,8 @@ from safety.readiness_values import Context, Outcome, Severity, failed, not_know
 
 CLOCK_SKEW_S_MAX = Decimal(2)
 KEY_AGE_MAX = timedelta(days=90)
-#: What a key must be allowed beside trading: to see the balance, what is open, and what was filled.
-RIGHTS_NEEDED = {"kraken": frozenset({"query-funds", "query-open-trades", "query-closed-trades"})}
+#: What a key must be allowed beside trading: to see the balance, what is open, what was filled, and what moved otherwise.
+RIGHTS_NEEDED = {"kraken": frozenset({"query-funds", "query-open-trades", "query-closed-trades", "query-ledger"})}
 #: Venues that do not tell whether a key may withdraw.
 WITHDRAWAL_UNKNOWN = frozenset({"alpaca"})
 ENDPOINTS = {"kraken": "KRAKEN_BASE_URL", "alpaca": "ALPACA_BASE_URL_LIVE"}

@@ -5,19 +5,23 @@ a turn of the key's signer. Money goes in and out as Kraken's own text, never as
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from django.utils import timezone
 
+from bots.brokers import kraken_lists
 from bots.brokers.base import (
     AccountReport,
     KeyRights,
+    ListedFill,
+    ListedOrder,
     LookUp,
     OrderReport,
     PermitError,
+    Transfer,
     VenueError,
     VenueStatus,
     require_permit,
@@ -36,7 +40,7 @@ from bots.brokers.kraken_orders import (
     unsound,
     venue_deadline,
 )
-from bots.brokers.kraken_pairs import VENUE, Pair, Pairs, tradeable
+from bots.brokers.kraken_pairs import VENUE, Pair, PairBook, Pairs, tradeable
 from bots.brokers.outcomes import CallFailed, Failure, Kind
 from bots.brokers.signer import Signer, SignerBusy
 from bots.order_states import OrderStatus
@@ -60,7 +64,11 @@ MARKET_STATES = {
     "limit_only": MarketStatus.POST_ONLY,
 }
 
+#: What a refusal has to be about for it to be Kraken's word on the order itself.
+JUDGED = frozenset({Kind.ORDER, Kind.FUNDS, Kind.MODE, Kind.RIGHTS, Kind.DUPLICATE, Kind.LATE})
+
 Raw = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class KrakenBroker:
@@ -173,6 +181,47 @@ class KrakenBroker:
             clock_skew_s=_seconds(seconds + grain - (asked_at + took / 2)),
             uncertain_s=_seconds(took / 2 + grain),
         )
+
+    def open_orders(self) -> tuple[ListedOrder, ...]:
+        """Return every open order of the account, in one question. See VenueBroker."""
+        return self._listed("open orders", kraken_lists.open_orders)
+
+    def ended_orders(self, since: datetime) -> tuple[ListedOrder, ...]:
+        """Return every order that ended after ``since``: a question for every 50 of them. See VenueBroker."""
+        return self._listed("closed orders", lambda ask, book: kraken_lists.ended_orders(ask, book, since))
+
+    def fills(self, since: datetime) -> tuple[ListedFill, ...]:
+        """Return every execution after ``since``: a question, which counts double, for every 50. See VenueBroker."""
+        return self._listed("trades", lambda ask, book: kraken_lists.fills(ask, book, since))
+
+    def transfers(self, since: datetime) -> tuple[Transfer, ...]:
+        """Return what else moved balances after ``since``: a question, which counts double, for every 50 rows of the ledger."""
+        return self._listed("ledger", lambda ask, book: kraken_lists.transfers(ask, book, since))
+
+    def validate(self, order: OrderIntent) -> str | None:
+        """Have Kraken check ``order`` as it would be sent, and place nothing. See VenueBroker. Never None: Kraken has this."""
+        deadline = _soon()
+        try:
+            pair = self._pairs.pair(order.symbol, timeout_ms=PUBLIC_MS)
+            # The text 'true', and nothing else, keeps Kraken from placing it.
+            fields = order_fields(order, pair, deadline) | {"validate": "true"}
+            answer = self._ask("post_addorder", fields, deadline, last_call=venue_deadline(deadline) - SEND_BEFORE)
+        except CallFailed as failed:
+            if failed.failure.kind in JUDGED:
+                return failed.failure.reason
+            raise VenueError(f"Kraken could not be asked to check an order: {failed}") from failed
+        if answer.get("txid"):
+            raise VenueError(f"Kraken placed an order that it was to check only: cancel {answer['txid']} at Kraken now")
+        if not isinstance(answer.get("descr"), dict):
+            raise VenueError("Kraken was asked to check an order and gave no sound answer")
+        return ""
+
+    def _listed(self, what: str, read: Callable[[kraken_lists.Ask, PairBook], T]) -> T:
+        try:
+            book = self._pairs.book(timeout_ms=PUBLIC_MS)
+            return read(lambda method, asked: self._ask(method, asked, _soon()), book)
+        except CallFailed as failed:
+            raise VenueError(f"Kraken's list of {what} could not be read: {failed}") from failed
 
     def _acknowledged(self, order: OrderIntent, pair: Pair, order_id: str, deadline: datetime) -> OrderReport:
         """Report a new order, with what it filled at once; when that can't be asked now, the fills come with a later question."""

@@ -13,8 +13,11 @@ from safety.intents import OrderIntent
 
 #: How far the venue's clock may be behind ours; the readiness check refuses to trade beyond it.
 CLOCK_SKEW = timedelta(seconds=2)
+#: No figure of a venue is that long, or that many places away from the point.
+DIGITS_MAX = 40
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EXACT = Context(prec=80)
+#: Sums and steps of figures as they were written; none is rounded.
+EXACT = Context(prec=80)
 _ENDED = {"canceled": OrderStatus.CANCELED, "expired": OrderStatus.EXPIRED}
 
 Raw = Mapping[str, Any]
@@ -49,7 +52,7 @@ def venue_deadline(deadline: datetime) -> datetime:
 
 def disagreement(order: OrderIntent, pair: Pair, raw: Raw) -> str:
     """Return in what an order at the venue differs from ours, or an empty text. Raises CallFailed for what cannot be read."""
-    descr = _mapping(raw, "descr")
+    descr = mapping(raw, "descr")
     theirs = raw.get("cl_ord_id")
     if theirs is not None and theirs != order.client_order_id:
         return f"its client order id is {theirs}"
@@ -69,23 +72,28 @@ def report(order_id: str, raw: Raw, trades: Mapping[str, Raw]) -> OrderReport:
 
     The status never runs ahead of the executions: as long as Kraken lists fewer than it says were filled, the order is open.
     """
-    executions = tuple(sorted((_execution(id_, one) for id_, one in trades.items()), key=lambda one: one.filled_at))
+    executions = tuple(sorted((execution(id_, one) for id_, one in trades.items()), key=lambda one: one.filled_at))
     filled, quantity = number(raw, "vol_exec"), number(raw, "vol")
     listed = sum((one.quantity for one in executions), Decimal(0))
-    resting = OrderStatus.PARTIALLY_FILLED if executions else OrderStatus.ACCEPTED
     if listed != filled:
+        resting = OrderStatus.PARTIALLY_FILLED if executions else OrderStatus.ACCEPTED
         reason = f"Kraken says that {filled} were filled and lists {listed}: the rest is asked for again"
         return OrderReport(resting, order_id, executions, reason)
+    status = ordered_status(order_id, raw, quantity=quantity, filled=filled)
+    is_resting = status in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}
+    return OrderReport(status, order_id, executions, "" if is_resting else str(raw.get("reason") or ""))
+
+
+def ordered_status(order_id: str, raw: Raw, *, quantity: Decimal, filled: Decimal) -> OrderStatus:
+    """Return the state that Kraken gives an order with these figures. Raises CallFailed for one that is not known."""
     status = raw.get("status")
     if status in {"open", "pending"}:
-        return OrderReport(resting, order_id, executions)
-    reason = str(raw.get("reason") or "")
+        return OrderStatus.PARTIALLY_FILLED if filled else OrderStatus.ACCEPTED
     if status in _ENDED:
-        return OrderReport(_ENDED[status], order_id, executions, reason)
+        return _ENDED[status]
     if status == "closed":
         # What was closed without being filled whole was given up by the venue.
-        whole = OrderStatus.FILLED if filled >= quantity else OrderStatus.CANCELED
-        return OrderReport(whole, order_id, executions, reason)
+        return OrderStatus.FILLED if filled >= quantity else OrderStatus.CANCELED
     raise unsound(f"the status of order {order_id}")
 
 
@@ -107,20 +115,24 @@ def entries(answer: Raw, key: str) -> dict[str, Raw]:
 
 def is_whole(answer: Raw, seen: int) -> bool:
     """Return whether ``seen`` entries are all that the answer counts. Raises CallFailed when the count cannot be read."""
-    count = answer.get("count", 0)
-    try:
-        return int(count) <= seen
-    except (TypeError, ValueError):
-        raise unsound("the count") from None
+    return number({"count": 0, **answer}, "count") <= seen
 
 
 def number(raw: Raw, key: str, *, may_be_negative: bool = False) -> Decimal:
     """Return a figure, 0 or more unless told otherwise, exactly as it was written. Raises CallFailed."""
+    written = raw.get(key)
+    # True and False are numbers to Python. A figure of hundreds of digits is none, and counting with it would take for ever.
+    if not isinstance(written, str | int | float | Decimal) or isinstance(written, bool):
+        raise unsound(key)
+    if not isinstance(written, int) and len(str(written)) > DIGITS_MAX:
+        raise unsound(key)
     try:
-        found = Decimal(str(raw[key]))
-    except (KeyError, InvalidOperation):
+        found = Decimal(str(written))
+    except (ValueError, InvalidOperation):
         raise unsound(key) from None
     if not found.is_finite() or (found < 0 and not may_be_negative):
+        raise unsound(key)
+    if found and not -DIGITS_MAX < found.adjusted() < DIGITS_MAX:
         raise unsound(key)
     return found
 
@@ -143,7 +155,8 @@ def unsound(what: str) -> CallFailed:
     return CallFailed(Failure(Kind.UNKNOWN, f"Kraken's answer was no sound answer ({what} is missing)"))
 
 
-def _execution(trade_id: str, raw: Raw) -> Execution:
+def execution(trade_id: str, raw: Raw) -> Execution:
+    """Return one trade. Raises CallFailed for what cannot be read."""
     found = Execution(
         trade_id=trade_id,
         quantity=number(raw, "vol"),
@@ -158,7 +171,8 @@ def _execution(trade_id: str, raw: Raw) -> Execution:
     return found
 
 
-def _mapping(raw: Raw, key: str) -> Raw:
+def mapping(raw: Raw, key: str) -> Raw:
+    """Return the part of an answer under ``key``. Raises CallFailed when it is not there."""
     found = raw.get(key)
     if not isinstance(found, dict):
         raise unsound(key)
@@ -166,7 +180,7 @@ def _mapping(raw: Raw, key: str) -> Raw:
 
 
 def _refuse_if_off(figure: Decimal, step: Decimal, name: str) -> None:
-    with localcontext(_EXACT):
+    with localcontext(EXACT):
         is_sound = figure.is_finite() and figure > 0 and figure % step == 0
     if not is_sound:
         raise CallFailed(

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -45,10 +45,15 @@ class PairBook:
 
     by_symbol: Mapping[str, Pair]
     codes: Mapping[str, str]
+    by_name: Mapping[str, Pair] = field(default_factory=dict)
 
     def code(self, asset: str) -> str:
         """Return the usual name of an asset that Kraken calls ``asset`` in balances: XXBT is BTC, ZUSD is USD."""
         return self.codes.get(asset, asset)
+
+    def named(self, name: str) -> Pair | None:
+        """Return the symbol that Kraken calls ``name`` in orders and trades, by any of its names, or None."""
+        return self.by_name.get(name)
 
 
 class Pairs:
@@ -120,7 +125,8 @@ def parse_pairs(result: Mapping[str, Any], client: KrakenClient) -> PairBook:
         raise CallFailed(Failure(Kind.UNKNOWN, "Kraken listed no symbol that can be read"))
     codes = {pair.base: pair.symbol.split("/")[0] for pair in found}
     codes |= {pair.quote: pair.symbol.split("/")[1] for pair in found}
-    return PairBook({pair.symbol: pair for pair in found}, codes)
+    names = {name: pair for pair in found for name in pair.names}
+    return PairBook({pair.symbol: pair for pair in found}, codes, names)
 
 
 def _pair(id_: str, raw: Any, client: KrakenClient) -> Pair | None:
@@ -153,5 +159,10 @@ def _positive(text: Any) -> Decimal:
 
 
 def tradeable(balances: Iterable[str]) -> list[str]:
-    """Return the assets of a balance that can be traded: suffixes such as ``.F`` and ``.S`` mark what is staked or earns."""
-    return [asset for asset in balances if "." not in asset]
+    """Return the assets of a balance that can be traded."""
+    return [asset for asset in balances if is_tradeable(asset)]
+
+
+def is_tradeable(asset: str) -> bool:
+    """Return whether an asset of a balance can be traded: suffixes such as ``.F`` and ``.S`` mark what is staked or earns."""
+    return "." not in asset

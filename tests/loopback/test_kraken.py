@@ -118,6 +118,7 @@ def test_ccxt_as_it_comes_reads_every_answer(kraken: KrakenLoopback) -> None:
         "modify-trades",
         "query-closed-trades",
         "query-funds",
+        "query-ledger",
         "query-open-trades",
     ]
 

@@ -24,6 +24,7 @@ import requests
 from safety.readiness_values import EXPECTED
 from tests.loopback.client import KrakenLoopback
 from tests.loopback.kraken import start_kraken
+from tests.loopback.kraken.keys import TRADING_RIGHTS
 from tests.workers.conftest import wait_until
 from tradingops.environment import VARIABLE_NAMES
 
@@ -151,7 +152,7 @@ def console(tmp_path: Path) -> Iterator[Console]:
     """Return a console that is badly set and not started yet."""
     with start_kraken() as server:
         venue = KrakenLoopback(server.url)
-        venue.set_rights("query-funds", "query-open-trades", "query-closed-trades", "modify-trades", "withdraw-funds")
+        venue.set_rights(*TRADING_RIGHTS, "withdraw-funds")
         console = Console(tmp_path, venue)
         try:
             yield console
@@ -172,7 +173,7 @@ def carry_out(console: Console, remedy: str) -> None:
     elif "names by which browsers reach the console into ALLOWED_HOSTS" in remedy:
         console.settings["ALLOWED_HOSTS"] = "127.0.0.1"
     elif "make a key without the right to withdraw" in remedy:
-        console.venue.set_rights("query-funds", "query-open-trades", "query-closed-trades", "modify-trades")
+        console.venue.set_rights(*TRADING_RIGHTS)
     else:
         assert remedy.startswith(("Wait", "Start the console", "Start the workers", "Stop every process")), remedy
 

@@ -19,6 +19,7 @@ from safety.readiness_values import VENUES, State
 from tests.conftest import CommittedDatabase
 from tests.loopback.client import KrakenLoopback
 from tests.loopback.faults import FOR_EVER, Fault, Reply
+from tests.loopback.kraken.keys import TRADING_RIGHTS
 from tests.readiness.conftest import Environ, find
 from tests.readiness.processes import beat, beat_all
 
@@ -111,17 +112,16 @@ class TestAsking:
         assert kraken.secret not in finding.found
         assert {one for id, one in states().items() if id != "venue_keys"} == {State.NOT_USED}
 
-    @pytest.mark.parametrize("lacking", ["query-funds", "query-open-trades", "query-closed-trades", "modify-trades"])
+    @pytest.mark.parametrize("lacking", sorted(TRADING_RIGHTS))
     def test_each_needed_right(self, kraken: KrakenLoopback, lacking: str) -> None:
-        all_rights = {"query-funds", "query-open-trades", "query-closed-trades", "modify-trades"}
-        kraken.set_rights(*(all_rights - {lacking}))
+        kraken.set_rights(*(TRADING_RIGHTS - {lacking}))
         finding = find("venue_rights", "kraken")
         assert finding.state == State.FAILED
         assert find("venue_keys", "kraken").state == State.OK
 
     @pytest.mark.parametrize("right", ["withdraw-funds", "add-withdraw-address", "update-withdraw-address"])
     def test_right_to_withdraw_blocks(self, kraken: KrakenLoopback, right: str) -> None:
-        kraken.set_rights("query-funds", "query-open-trades", "query-closed-trades", "modify-trades", right)
+        kraken.set_rights(*TRADING_RIGHTS, right)
         assert find("venue_no_withdrawal", "kraken").blocks
         assert find("venue_rights", "kraken").state == State.OK
 

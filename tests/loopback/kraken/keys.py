@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from tests.loopback.kraken.ledger import Refused
 from tests.loopback.server import Logged, Request
 
-TRADING_RIGHTS = frozenset({"query-funds", "query-open-trades", "query-closed-trades", "modify-trades"})
+TRADING_RIGHTS = frozenset({"query-funds", "query-open-trades", "query-closed-trades", "query-ledger", "modify-trades"})
 #: Which of its rights an endpoint needs; one is enough.
 NEEDED: dict[str, frozenset[str]] = {
     "BalanceEx": frozenset({"query-funds"}),
@@ -20,7 +20,9 @@ NEEDED: dict[str, frozenset[str]] = {
     "ClosedOrders": frozenset({"query-closed-trades"}),
     "TradesHistory": frozenset({"query-closed-trades"}),
     "QueryTrades": frozenset({"query-closed-trades"}),
+    "Ledgers": frozenset({"query-ledger"}),
     "AddOrder": frozenset({"modify-trades"}),
+    "CancelAllOrdersAfter": frozenset({"modify-trades", "close-trades"}),
     "CancelOrder": frozenset({"modify-trades", "close-trades"}),
 }
 

@@ -13,6 +13,8 @@ from tests.loopback.kraken.market import Instrument, Market
 MAKER = Decimal("0.0025")
 TAKER = Decimal("0.0040")
 _OPEN = frozenset({"open"})
+_MEETS_THE_BOOK = frozenset({"market", "limit"})
+_ZERO = Decimal(0)
 
 
 class Refused(Exception):
@@ -40,6 +42,21 @@ class Trade:
         return self.price * self.volume
 
 
+@dataclass(frozen=True)
+class Movement:
+    """One row of the account's ledger: by how much a balance changed, the fee taken off beside it, and what it came to."""
+
+    id: str
+    refid: str
+    kind: str
+    subtype: str
+    asset: str
+    amount: Decimal
+    fee: Decimal
+    balance: Decimal
+    at: float
+
+
 @dataclass
 class VenueOrder:
     """One order. ``visible_at`` is when questions begin to show it; unless ``is_listed`` only its id and its trades do."""
@@ -59,6 +76,7 @@ class VenueOrder:
     reason: str | None = None
     closed_at: float | None = None
     is_listed: bool = True
+    trigger: Decimal | None = None
     trades: list[Trade] = field(default_factory=list)
 
     @property
@@ -95,6 +113,8 @@ class NewOrder:
     userref: int = 0
     oflags: str = "fciq"
     invisible_s: float = 0.0
+    #: Where an order of another type than market or limit would wake up; here it sleeps until a test fills or cancels it.
+    trigger: Decimal | None = None
 
 
 class Ledger:
@@ -106,6 +126,14 @@ class Ledger:
         self.balances = dict(balances)
         self.orders: dict[str, VenueOrder] = {}
         self.trades: list[Trade] = []
+        self.movements: list[Movement] = []
+
+    def move(self, asset: str, amount: Decimal, kind: str, subtype: str = "", fee: Decimal = _ZERO) -> Movement:
+        """Change a balance without a trade: a deposit, a reward. ``fee`` is taken off as well. Raises Refused below zero."""
+        with self.lock:
+            if self.balances.get(asset, _ZERO) + amount - fee < 0:
+                raise Refused("EFunding:Insufficient funds")
+            return self._add(asset, amount, kind, subtype, fee)
 
     def check(self, new: NewOrder) -> None:
         """Raise Refused when the venue would not take this order."""
@@ -136,6 +164,7 @@ class Ledger:
                 cl_ord_id=new.cl_ord_id,
                 userref=new.userref,
                 oflags=new.oflags,
+                trigger=new.trigger,
             )
             crosses = self._crosses(order)
             if crosses and "post" in new.oflags.split(","):
@@ -194,6 +223,8 @@ class Ledger:
         return book.ask if order.side == "buy" else book.bid
 
     def _crosses(self, order: VenueOrder) -> bool:
+        if order.type not in _MEETS_THE_BOOK:
+            return False
         if order.price is None:
             return True
         far = self._far_side(order)
@@ -226,8 +257,8 @@ class Ledger:
             number=len(self.trades) + 1,
         )
         sign = 1 if order.side == "buy" else -1
-        self._add(instrument.base, sign * volume)
-        self._add(instrument.quote, -sign * volume * price - fee)
+        self._add(instrument.base, sign * volume, "trade", "tradespot", refid=trade.id)
+        self._add(instrument.quote, -sign * volume * price, "trade", "tradespot", fee, refid=trade.id)
         order.trades.append(trade)
         self.trades.append(trade)
         self.market.printed(order.pair, price, volume)
@@ -235,8 +266,13 @@ class Ledger:
             order.status, order.closed_at = "closed", now
         return trade
 
-    def _add(self, asset: str, amount: Decimal) -> None:
-        self.balances[asset] = self.balances.get(asset, Decimal(0)) + amount
+    def _add(
+        self, asset: str, amount: Decimal, kind: str, subtype: str = "", fee: Decimal = _ZERO, refid: str = ""
+    ) -> Movement:
+        balance = self.balances[asset] = self.balances.get(asset, _ZERO) + amount - fee
+        row = Movement(_id("L"), refid or _id("F"), kind, subtype, asset, amount, fee, balance, time.time())
+        self.movements.append(row)
+        return row
 
 
 def _check_figures(new: NewOrder, instrument: Instrument, price: Decimal) -> None:

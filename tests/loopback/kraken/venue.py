@@ -8,12 +8,15 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
+from tests.loopback.kraken.dead_man import DeadMan
 from tests.loopback.kraken.keys import ApiKey
-from tests.loopback.kraken.ledger import Ledger, NewOrder, Refused, Trade, VenueOrder
+from tests.loopback.kraken.ledger import Ledger, Movement, NewOrder, Refused, Trade, VenueOrder
+from tests.loopback.kraken.limits import Limits
 from tests.loopback.kraken.market import Instrument, Market
 from tests.loopback.kraken.wire import (
     assets_json,
     descr_json,
+    movement_json,
     order_json,
     pair_json,
     ticker_json,
@@ -32,7 +35,7 @@ _CLIENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}
 BALANCES = {"ZUSD": Decimal(10_000), "USDT": Decimal(1_000), "XXBT": Decimal("0.5"), "XBT.F": Decimal("0.25")}
 
 Fields = dict[str, str]
-Row = TypeVar("Row", VenueOrder, Trade)
+Row = TypeVar("Row", VenueOrder, Trade, Movement)
 
 
 class KrakenVenue:
@@ -43,6 +46,8 @@ class KrakenVenue:
         self.ledger = Ledger(self.market, BALANCES)
         self.key = ApiKey()
         self.status = "online"
+        self.dead_man = DeadMan(self.ledger)
+        self.limits = Limits()
         self._public: dict[str, Callable[[Fields], Any]] = {
             "Assets": lambda fields: assets_json(self.market.instruments.values()),
             "AssetPairs": self._asset_pairs,
@@ -64,6 +69,8 @@ class KrakenVenue:
             "TradesHistory": lambda fields, _: self._trades_history(fields),
             "QueryTrades": lambda fields, _: self._query_trades(fields),
             "GetApiKeyInfo": lambda fields, _: self._key_info(),
+            "Ledgers": lambda fields, _: self._ledgers(fields),
+            "CancelAllOrdersAfter": lambda fields, _: self.dead_man.set(fields),
         }
 
     def endpoint(self, request: Request) -> str:
@@ -73,6 +80,7 @@ class KrakenVenue:
         try:
             if request.path.startswith(PRIVATE):
                 fields = self.key.check(request, entry.path, entry)
+                self.limits.count_request(entry.path)
                 self._check_deadline(fields)
             else:
                 entry.fields = {name: values[-1] for name, values in parse_qs(request.query).items()}
@@ -81,6 +89,7 @@ class KrakenVenue:
         return None
 
     def perform(self, request: Request, entry: Logged, invisible_s: float) -> Answer:
+        self.dead_man.settle()
         try:
             if request.path.startswith(PRIVATE) and request.method == "POST" and entry.path in self._private:
                 result = self._private[entry.path](entry.fields, invisible_s)
@@ -93,6 +102,7 @@ class KrakenVenue:
         return Answer({"error": [], "result": result})
 
     def control(self, name: str, params: dict[str, Any]) -> Any:
+        self.dead_man.settle()
         orders: dict[str, Callable[..., Any]] = {
             "set_price": self._set_price,
             "set_depth": self._set_depth,
@@ -109,6 +119,13 @@ class KrakenVenue:
             "place": self._place_by_hand,
             "cancel": self._cancel_at_venue,
             "unlist": lambda order_id: setattr(self.ledger.orders[order_id], "is_listed", False),
+            "deposit": lambda asset, amount: self._move(asset, amount, "deposit"),
+            "withdraw": lambda asset, amount, fee="0": self._move(asset, f"-{amount}", "withdrawal", fee=fee),
+            "move": self._move,
+            "set_tier": self.limits.set_tier,
+            "counter": self.limits.counter,
+            "dead_man": self.dead_man.left_s,
+            "hurry_dead_man": self.dead_man.hurry,
             "key": lambda: {"key": self.key.key, "secret": self.key.secret},
         }
         try:
@@ -116,11 +133,11 @@ class KrakenVenue:
         except Refused as refused:
             raise ValueError(str(refused)) from refused
 
-    def error(self, text: str) -> Any:
-        return {"error": [text]}
+    def error(self, text: str) -> Answer:
+        return Answer({"error": [text]}, f"refused: {text}")
 
     def _refusal(self, refused: Refused) -> Answer:
-        return Answer(self.error(str(refused)), f"refused: {refused}")
+        return self.error(str(refused))
 
     # Public endpoints.
 
@@ -163,6 +180,7 @@ class KrakenVenue:
         if fields.get("validate") == "true":
             self.ledger.check(new)
             return {"descr": {"order": descr["order"]}}
+        self.limits.count_order(one.id)
         return {"descr": {"order": descr["order"]}, "txid": [self.ledger.place(new).id]}
 
     def _cancel_order(self, fields: Fields) -> Any:
@@ -176,6 +194,7 @@ class KrakenVenue:
             if not found:
                 raise Refused("EOrder:Unknown order")
             for order in found:
+                self.limits.count_cancel(order.pair, time.time() - order.opened_at)
                 self.ledger.cancel(order)
         return {"count": len(found)}
 
@@ -185,7 +204,9 @@ class KrakenVenue:
 
     def _closed_orders(self, fields: Fields) -> Any:
         start, end = (float(_number(fields, name, default)) for name, default in (("start", "0"), ("end", "1e12")))
-        found = [one for one in self._chosen(fields) if one.closed_at is not None and start <= one.closed_at <= end]
+        ended = [one for one in self._chosen(fields) if one.closed_at is not None]
+        by = fields.get("closetime", "both")
+        found = [one for one in ended if any(start < at <= end for at in _times(one, by))]
         found.sort(key=lambda one: one.closed_at or 0, reverse=True)
         page = _page(found, fields)
         return {"closed": self._shown(page, fields), "count": len(found)}
@@ -204,6 +225,12 @@ class KrakenVenue:
         found = [one for one in self._trades() if start < one.at <= end]
         found.sort(key=lambda one: one.number, reverse=True)
         return {"trades": {one.id: trade_json(one) for one in _page(found, fields)}, "count": len(found)}
+
+    def _ledgers(self, fields: Fields) -> Any:
+        start, end = (float(_number(fields, name, default)) for name, default in (("start", "0"), ("end", "1e12")))
+        with self.ledger.lock:
+            found = [one for one in reversed(self.ledger.movements) if start < one.at <= end]
+        return {"ledger": {one.id: movement_json(one) for one in _page(found, fields)}, "count": len(found)}
 
     def _query_trades(self, fields: Fields) -> Any:
         ids = fields.get("txid", "").split(",")
@@ -275,6 +302,9 @@ class KrakenVenue:
         with self.ledger.lock:
             self.ledger.balances[asset] = Decimal(amount)
 
+    def _move(self, asset: str, amount: str, kind: str, subtype: str = "", fee: str = "0") -> str:
+        return self.ledger.move(asset, Decimal(amount), kind, subtype, Decimal(fee)).id
+
     def _set_rights(self, rights: list[str], ip_allowlist: list[str] | None = None) -> None:
         self.key.rights = frozenset(rights)
         self.key.ip_allowlist = tuple(ip_allowlist or ())
@@ -290,7 +320,7 @@ class KrakenVenue:
 
     def _place_by_hand(self, **fields: str) -> str:
         (one,) = self._pairs(fields)[:1]
-        return self.ledger.place(_new_order(fields, one, 0)).id
+        return self.ledger.place(_order_by_hand(fields, one)).id
 
     def _cancel_at_venue(self, order_id: str, reason: str = "User requested") -> None:
         self.ledger.cancel(self.ledger.orders[order_id], reason)
@@ -320,6 +350,21 @@ def _new_order(fields: Fields, one: Instrument, invisible_s: float) -> NewOrder:
         oflags=fields.get("oflags", "fciq"),
         invisible_s=invisible_s,
     )
+
+
+def _order_by_hand(fields: Fields, one: Instrument) -> NewOrder:
+    """Return an order of any type that a person can place; ``price`` is then its trigger, ``price2`` its limit."""
+    if fields["ordertype"] in {"market", "limit"}:
+        return _new_order(fields, one, 0)
+    limit = _number(fields, "price2") if "price2" in fields else None
+    side, volume, trigger = fields["type"], _number(fields, "volume"), _number(fields, "price")
+    return NewOrder(one.id, side, fields["ordertype"], volume, limit, trigger=trigger)
+
+
+def _times(order: VenueOrder, by: str) -> list[float]:
+    """Return the times that a question for closed orders goes by."""
+    opened, closed = order.opened_at, order.closed_at or 0.0
+    return {"open": [opened], "close": [closed]}.get(by, [opened, closed])
 
 
 def _number(fields: Fields, name: str, default: str = "") -> Decimal:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from tests.loopback.kraken.ledger import Trade, VenueOrder
+from tests.loopback.kraken.ledger import Movement, Trade, VenueOrder
 from tests.loopback.kraken.market import Instrument, Market
 
 Json = dict[str, Any]
@@ -79,7 +79,8 @@ def ticker_json(market: Market, one: Instrument) -> Json:
 def order_json(market: Market, order: VenueOrder, *, with_trades: bool) -> Json:
     """Return an order as OpenOrders, ClosedOrders and QueryOrders show it."""
     one = market.instrument(order.pair)
-    price = f"{order.price:f}" if order.price is not None else "0"
+    price = _shown(order.price if order.trigger is None else order.trigger)
+    price2 = "0" if order.trigger is None else _shown(order.price)
     filled = order.filled
     shown: Json = {
         "refid": None,
@@ -89,7 +90,7 @@ def order_json(market: Market, order: VenueOrder, *, with_trades: bool) -> Json:
         "opentm": round(order.opened_at, 6),
         "starttm": 0,
         "expiretm": 0,
-        "descr": descr_json(one, order.side, order.type, order.volume, price),
+        "descr": descr_json(one, order.side, order.type, order.volume, price, price2),
         "vol": f"{order.volume:.8f}",
         "vol_exec": f"{filled:.8f}",
         "cost": f"{order.cost:.5f}",
@@ -107,15 +108,15 @@ def order_json(market: Market, order: VenueOrder, *, with_trades: bool) -> Json:
     return shown
 
 
-def descr_json(one: Instrument, side: str, type_: str, volume: Decimal, price: str) -> Json:
+def descr_json(one: Instrument, side: str, type_: str, volume: Decimal, price: str, price2: str = "0") -> Json:
     """Return Kraken's description of an order."""
-    at = f"limit {price}" if type_ == "limit" else "market"
+    at = "market" if type_ == "market" else f"{type_.replace('-', ' ')} {price}"
     return {
         "pair": one.altname,
         "type": side,
         "ordertype": type_,
         "price": price,
-        "price2": "0",
+        "price2": price2,
         "leverage": "none",
         "order": f"{side} {volume:.8f} {one.altname} @ {at}",
         "close": "",
@@ -142,10 +143,29 @@ def trade_json(trade: Trade) -> Json:
     }
 
 
+def movement_json(one: Movement) -> Json:
+    """Return a row of the ledger as Ledgers shows it."""
+    return {
+        "refid": one.refid,
+        "time": round(one.at, 6),
+        "type": one.kind,
+        "subtype": one.subtype,
+        "aclass": "currency",
+        "asset": one.asset,
+        "amount": f"{one.amount:.10f}",
+        "fee": f"{one.fee:.10f}",
+        "balance": f"{one.balance:.10f}",
+    }
+
+
 def time_json() -> Json:
     """Return what Time says."""
     now = time.time()
     return {"unixtime": int(now), "rfc1123": time.strftime("%a, %d %b %y %H:%M:%S +0000", time.gmtime(now))}
+
+
+def _shown(price: Decimal | None) -> str:
+    return "0" if price is None else f"{price:f}"
 
 
 def _decimals(step: Decimal) -> int:
