@@ -1,9 +1,10 @@
 """How much of a venue's rate limit an account has left, and who may spend it: one budget for all workers and hosts.
 
-A venue counts what is asked and lets the counter fall at a steady pace; what would lift it above its limit is refused, and whoever
-goes on asking is locked out. So it is counted here too, before anything leaves, in one conditional update per request. Of the limit
-each purpose may fill up a share only: what is asked in the background can never use up what a cancel needs. The shared clock of the
-database decides. A row holds the moment when its counter will have fallen to nothing, so that no worker has to lower it.
+A venue counts what is asked and lets the counter fall at a steady pace; what would lift it above its limit is refused, and
+whoever goes on asking is locked out. So it is counted here too, before anything leaves, in one conditional update per request.
+Of the limit each purpose may fill up a share only: what is asked in the background can never use up what a cancel needs. The
+shared clock of the database decides. A row holds the moment when its counter will have fallen to nothing, so that no worker
+has to lower it.
 """
 
 from collections.abc import Iterator

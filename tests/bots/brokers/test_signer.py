@@ -19,6 +19,7 @@ from audit.log import unit
 from bots.brokers.base import VenueError
 from bots.brokers.kraken import KrakenBroker
 from bots.brokers.signer import OpenTransactionError, Signer, SignerBusy
+from bots.brokers.turn_holder import is_gone, new_holder
 from bots.models import NonceKey
 from tests.bots.brokers.kraken_builders import broker_at, live_order, send
 from tests.conftest import CommittedDatabase
@@ -77,19 +78,81 @@ def test_processes(kraken: KrakenLoopback, committed_db: CommittedDatabase) -> N
     check_nonces(kraken, 100)
 
 
-@pytest.mark.slow
-def test_turn_of_a_killed_process_ends_by_itself(kraken: KrakenLoopback, committed_db: CommittedDatabase) -> None:
+def kill_in_its_turn(kraken: KrakenLoopback, database: CommittedDatabase) -> None:
+    """Leave the turn of a process that was killed while it waited for its answer."""
     kraken.fault(faults.answer_lost("GetApiKeyInfo"))
     command = [sys.executable, "-m", "tests.bots.brokers.signer_worker", "1"]
-    with subprocess.Popen(command, env=committed_db.environ(**kraken.environ()), stdout=subprocess.DEVNULL) as worker:
+    with subprocess.Popen(command, env=database.environ(**kraken.environ()), stdout=subprocess.DEVNULL) as worker:
         kraken.wait_for("GetApiKeyInfo", timeout_s=30)
         worker.send_signal(signal.SIGKILL)
+    assert NonceKey.objects.get().holder
+
+
+@pytest.mark.slow
+def test_turn_of_a_killed_process_is_taken_over(kraken: KrakenLoopback, committed_db: CommittedDatabase) -> None:
+    kill_in_its_turn(kraken, committed_db)
+    # The first question already: it does not have to wait until the turn ends by itself.
+    assert broker_at(kraken).key_rights().is_known
+    nonces = [entry.nonce or 0 for entry in kraken.log("GetApiKeyInfo")]
+    assert nonces == sorted(set(nonces))
+    assert len(nonces) == 2
+
+
+@pytest.mark.slow
+def test_turn_of_a_process_of_another_host_ends_by_itself(
+    kraken: KrakenLoopback, committed_db: CommittedDatabase
+) -> None:
+    kill_in_its_turn(kraken, committed_db)
+    id_, _, pid = NonceKey.objects.get().holder.split(" ")
+    NonceKey.objects.update(holder=f"{id_} elsewhere {pid}")
     broker = broker_at(kraken)
     refused = broker.key_rights()
     assert not refused.is_known
     assert "got no turn" in refused.reason
     assert broker.key_rights().is_known
     assert len(kraken.log("GetApiKeyInfo")) == 2
+
+
+def test_turn_of_a_process_that_runs_is_left_alone() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as running:
+        id_, place, _ = new_holder().split(" ")
+        holder = f"{id_} {place} {running.pid}"
+        assert not is_gone(holder)
+        running.kill()
+        running.wait()
+        assert is_gone(holder) == bool(place)
+    assert not is_gone("")
+    assert not is_gone(f"{id_} elsewhere 1")
+    assert not is_gone(new_holder())
+
+
+@pytest.mark.parametrize("jump", [timedelta(minutes=10), timedelta(minutes=-10)])
+def test_clock_that_jumps_holds_nobody_up_and_the_nonce_still_rises(
+    kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch, jump: timedelta
+) -> None:
+    order = live_order(limit="59000")
+    order_id = send(order).venue_order_id
+    others = broker_at(kraken)
+    others.cancel(live_order(), "OAAAAA-BBBBB-CCCCCC", urgent=True)
+    now, time_ns = timezone.now, time.time_ns
+    monkeypatch.setattr(timezone, "now", lambda: now() + jump)
+    monkeypatch.setattr(time, "time_ns", lambda: time_ns() + jump // timedelta(microseconds=1) * 1000)
+    began = time.monotonic()
+    assert broker_at(kraken).key_rights().is_known
+    assert others.cancel(order, order_id).status == "canceled"
+    # It waited for the urgent request's second at most, and not for ten minutes.
+    assert time.monotonic() - began < 30
+    asked = [entry for entry in kraken.log() if entry.nonce]
+    nonces = [entry.nonce or 0 for entry in asked]
+    assert nonces == sorted(set(nonces))
+    assert not [entry for entry in asked if "nonce" in entry.outcome]
+
+
+def test_turn_left_by_a_clock_that_was_set_back_is_free() -> None:
+    with Signer("key").turn(timezone.now() + timedelta(seconds=5)):
+        NonceKey.objects.update(expires_at=timezone.now() + timedelta(minutes=10), urgent_until=timezone.now())
+        with Signer("key").turn(timezone.now() + timedelta(seconds=5)) as nonce:
+            assert nonce
 
 
 def test_clock_that_was_set_back_does_not_bring_back_a_nonce(kraken: KrakenLoopback) -> None:
