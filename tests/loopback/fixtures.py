@@ -8,7 +8,8 @@ from pytest_django import Settings
 
 from bots.brokers.factory import forget_brokers
 from bots.market_data.feeds import forget_feeds
-from tests.loopback.client import KrakenLoopback
+from tests.loopback.alpaca import start_alpaca
+from tests.loopback.client import AlpacaLoopback, KrakenLoopback
 from tests.loopback.kraken import start_kraken
 from tradingops.environment_values import Endpoint
 
@@ -26,6 +27,31 @@ def kraken(settings: Settings) -> Iterator[KrakenLoopback]:
             kraken_base_url=Endpoint(server.url, is_loopback=True),
             kraken_api_key=venue.key,
             kraken_api_secret=venue.secret,
+        )
+        try:
+            yield venue
+        finally:
+            forget_brokers()
+            forget_feeds()
+
+
+@pytest.fixture
+def alpaca(settings: Settings) -> Iterator[AlpacaLoopback]:
+    """Start a loopback Alpaca of this test's own and point this process's settings at it, keys of both accounts included.
+
+    Its market is open round the clock until the test closes it. The gates on live trading stay as they are.
+    """
+    with start_alpaca() as servers:
+        venue = AlpacaLoopback(servers.live.url, servers.paper.url, servers.data.url)
+        settings.ENVIRONMENT = replace(
+            settings.ENVIRONMENT,
+            alpaca_base_url_live=Endpoint(venue.live.url, is_loopback=True),
+            alpaca_base_url_paper=Endpoint(venue.paper.url, is_loopback=True),
+            alpaca_data_url=Endpoint(venue.data.url, is_loopback=True),
+            alpaca_api_key_live=venue.live.key,
+            alpaca_api_secret_live=venue.live.secret,
+            alpaca_api_key_paper=venue.paper.key,
+            alpaca_api_secret_paper=venue.paper.secret,
         )
         try:
             yield venue

@@ -36,11 +36,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the venue itself answers; ``outcome`` says it in a word for the log."""
+    """What the venue itself answers; ``outcome`` says it in a word for the log. A body of None is an empty one."""
 
     body: Any
     outcome: str = "ok"
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Logged:
     """One line of the request log. Times are those of this machine's monotonic clock, which all processes share.
 
     ``performed`` is when the venue carried it out, ``answered`` when an answer had been written; None: it was not.
+    ``body`` is the raw text of a JSON request, to tell a number from a text; ``status`` the HTTP status the venue meant.
     """
 
     id: int
@@ -60,6 +62,8 @@ class Logged:
     answered: float | None = None
     outcome: str = ""
     fault: str = ""
+    body: str = ""
+    status: int | None = None
 
 
 class Venue(Protocol):
@@ -81,8 +85,8 @@ class Venue(Protocol):
         """Do what a test orders. Raises LookupError for an unknown order, ValueError or TypeError for a wrong one."""
         ...
 
-    def error(self, text: str) -> Any:
-        """Return the body that tells of ``text`` as this venue tells of errors."""
+    def error(self, text: str) -> Answer:
+        """Return the answer that tells of ``text`` as this venue tells of errors."""
         ...
 
 
@@ -203,6 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = loopback.venue.perform(request, entry, fault.invisible_s)
             entry.performed = time.monotonic()
         entry.outcome = "not carried out" if answer is None else answer.outcome
+        entry.status = None if answer is None else answer.status
         self._answer(answer or Answer({}), fault)
         entry.answered = time.monotonic()
 
@@ -214,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(json.dumps(result, default=str).encode(), status)
 
     def _answer(self, answer: Answer, fault: Fault) -> None:
-        body = json.dumps(answer.body).encode()
+        body = _text(answer)
         if fault.reply == Reply.HANG:
             self.server.loopback.closing.wait(fault.hang_s)
             self._cut_off()
@@ -238,18 +243,23 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.reply == Reply.STATUS:
             self._send(PAGE, fault.status, "text/html")
         elif fault.reply == Reply.ERROR:
-            self._send(json.dumps(self.server.loopback.venue.error(fault.error)).encode(), 200)
+            told = self.server.loopback.venue.error(fault.error)
+            self._send(_text(told), told.status, headers=told.headers)
         else:
-            self._send(body, answer.status)
+            self._send(body, answer.status, headers=answer.headers)
 
-    def _head(self, length: int, status: int, kind: str) -> None:
+    def _head(self, length: int, status: int, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def _send(self, body: bytes, status: int, kind: str = "application/json") -> None:
-        self._head(len(body), status, kind)
+    def _send(
+        self, body: bytes, status: int, kind: str = "application/json", headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._head(len(body), status, kind, headers)
         self.wfile.write(body)
         self.wfile.flush()
 
@@ -260,3 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         self.close_connection = True
+
+
+def _text(answer: Answer) -> bytes:
+    return b"" if answer.body is None else json.dumps(answer.body).encode()
