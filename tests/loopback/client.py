@@ -12,6 +12,8 @@ from tests.loopback.server import CONTROL, Logged
 
 BTC = "BTC/USD"
 AAPL = "AAPL"
+#: How faults and the log of a loopback Discord know a message.
+DISCORD_POST = "POST /api/webhooks/{id}/{token}"
 
 
 class Loopback:
@@ -319,3 +321,25 @@ class AlpacaLoopback:
     def set_asset(self, symbol: str, **changes: Any) -> None:
         """Change what the venue lists of a share: fractionable, tradable, shortable, status."""
         self.data.control("set_asset", symbol=symbol, **changes)
+
+
+class DiscordLoopback(Loopback):
+    """One webhook of a loopback Discord."""
+
+    @property
+    def webhook_url(self) -> str:
+        """Return the webhook's whole URL, for DISCORD_WEBHOOK_URL."""
+        return f"{self.url}{self.control('url_path')}"
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables that point a process at this webhook."""
+        return {"DISCORD_WEBHOOK_URL": self.webhook_url}
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return what was said, in order."""
+        found: list[dict[str, Any]] = self.control("messages")
+        return found
+
+    def set_limit(self, messages: int | None, window_s: float = 2.0) -> None:
+        """Let Discord answer 429 after so many messages in so many seconds; None: never."""
+        self.control("set_limit", messages=messages, window_s=window_s)

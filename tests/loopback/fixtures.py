@@ -8,18 +8,22 @@ from pytest_django import Settings
 
 from bots.brokers.factory import forget_brokers
 from bots.market_data.feeds import forget_feeds
+from tests.loopback import limits
 from tests.loopback.alpaca import start_alpaca
-from tests.loopback.client import AlpacaLoopback, KrakenLoopback
+from tests.loopback.client import AlpacaLoopback, DiscordLoopback, KrakenLoopback
+from tests.loopback.discord import start_discord
 from tests.loopback.kraken import start_kraken
 from tradingops.environment_values import Endpoint
 
 
 @pytest.fixture
-def kraken(settings: Settings) -> Iterator[KrakenLoopback]:
+def kraken(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[KrakenLoopback]:
     """Start a loopback Kraken of this test's own and point this process's settings at it, keys included.
 
-    Other processes are pointed at it by ``kraken.environ()``. The gates on live trading stay as they are.
+    Other processes are pointed at it by ``kraken.environ()``. The gates on live trading stay as they are. Our own budget of
+    requests holds nothing back in this process: ``limits.restore`` brings back the limits that ship.
     """
+    limits.widen(monkeypatch)
     with start_kraken() as server:
         venue = KrakenLoopback(server.url)
         settings.ENVIRONMENT = replace(
@@ -58,3 +62,12 @@ def alpaca(settings: Settings) -> Iterator[AlpacaLoopback]:
         finally:
             forget_brokers()
             forget_feeds()
+
+
+@pytest.fixture
+def discord(settings: Settings) -> Iterator[DiscordLoopback]:
+    """Start a loopback Discord with one webhook, and point this process's settings at it."""
+    with start_discord() as server:
+        found = DiscordLoopback(server.url)
+        settings.ENVIRONMENT = replace(settings.ENVIRONMENT, discord_webhook_url=found.webhook_url)
+        yield found
