@@ -26,7 +26,11 @@ from bots.brokers.base import (
     VenueStatus,
     require_permit,
 )
-from bots.brokers.kraken_client import KrakenClient, check_secret
+from bots.brokers.budget import Purpose, spending
+from bots.brokers.held_back import no_rules, not_reached, refused_here
+from bots.brokers.kraken_budget import EngineCall, cancel_of
+from bots.brokers.kraken_client import KrakenClient
+from bots.brokers.kraken_line import KrakenLine
 from bots.brokers.kraken_orders import (
     disagreement,
     entries,
@@ -42,9 +46,8 @@ from bots.brokers.kraken_orders import (
 )
 from bots.brokers.kraken_pairs import VENUE, Pair, PairBook, Pairs, tradeable
 from bots.brokers.outcomes import CallFailed, Failure, Kind
-from bots.brokers.signer import Signer, SignerBusy
 from bots.order_states import OrderStatus
-from safety.intents import MarketStatus, OrderIntent, Permit
+from safety.intents import MarketStatus, OrderIntent, Permit, Side
 
 CASH = frozenset({"USD", "USDT", "USDC"})
 #: How long one question or one cancel may take, waiting for its turn included.
@@ -52,8 +55,6 @@ ANSWER_WITHIN = timedelta(seconds=4)
 PUBLIC_MS = 2_000
 #: Kraken refuses a deadline that is nearer than 2 s when the order reaches it; the rest is for the way there.
 SEND_BEFORE = timedelta(milliseconds=2_100)
-#: How long nothing is asked after such an answer, in seconds.
-BACK_OFF_S = {Kind.RATE: 5, Kind.KEY: 30}
 #: Trades come in pages of 50, and this many orders or trades fit into one question.
 PAGES_MAX = 6
 ASK_AT_ONCE = 20
@@ -77,9 +78,7 @@ class KrakenBroker:
     def __init__(self, base_url: str, key: str, secret: str) -> None:
         self._client = KrakenClient(base_url, key, secret)
         self._pairs = Pairs(self._client)
-        self._signer = Signer(key)
-        self._secret = secret
-        self._back_off = (0, Failure(Kind.NOT_SENT, ""))
+        self._ask = KrakenLine(self._client, VENUE, key, secret).ask
 
     def submit(self, order: OrderIntent, permit: Permit, deadline: datetime) -> OrderReport:
         """Send ``order`` once, with ``deadline`` as Kraken's own deadline too (rounded up to the second).
@@ -94,20 +93,24 @@ class KrakenBroker:
             pair = self._pairs.pair(order.symbol, timeout_ms=PUBLIC_MS, may_be_old=True)
             fields = order_fields(order, pair, deadline)
         except CallFailed as failed:
-            return OrderReport(OrderStatus.REJECTED, reason=f"{failed.failure.reason}; nothing was sent")
-        try:
-            last_call = venue_deadline(deadline) - SEND_BEFORE
-            order_id = transaction_id(self._ask("post_addorder", fields, deadline, last_call=last_call))
-        except CallFailed as failed:
-            return self._not_acknowledged(order, failed.failure)
-        return self._acknowledged(order, pair, order_id, deadline)
+            return no_rules(failed.failure)
+        with spending(Purpose.EXITS if order.side == Side.SELL else Purpose.ORDERS):
+            try:
+                last_call, engine = venue_deadline(deadline) - SEND_BEFORE, EngineCall(order.symbol)
+                answer = self._ask("post_addorder", fields, deadline, last_call=last_call, engine=engine)
+                order_id = transaction_id(answer)
+            except CallFailed as failed:
+                return self._not_acknowledged(order, failed.failure)
+            return self._acknowledged(order, pair, order_id, deadline)
 
+    @spending(Purpose.CANCELS)
     def cancel(self, order: OrderIntent, venue_order_id: str, *, urgent: bool = False) -> OrderReport:
         """Ask for the cancel of ``order``, then ask where it stands, and report that. See VenueBroker."""
         named = {"txid": venue_order_id} if venue_order_id else {"cl_ord_id": order.client_order_id}
         note = "Kraken took the cancel and has not carried it out yet"
         try:
-            self._ask("post_cancelorder", named, _soon(), urgent=urgent)
+            engine = cancel_of(order.symbol, order.created_at, timezone.now())
+            self._ask("post_cancelorder", named, _soon(), urgent=urgent, engine=engine)
         except CallFailed as failed:
             # Also "unknown order", which says that it is over and not whether it was filled or cancelled.
             note = failed.failure.reason
@@ -120,6 +123,7 @@ class KrakenBroker:
             return OrderReport(found.status, found.venue_order_id, found.executions, found.reason or note)
         return found
 
+    @spending(Purpose.LOOK_UPS)
     def look_up(self, order: OrderIntent, venue_order_id: str = "") -> LookUp:
         """Search for ``order``: by Kraken's id where it is known, else among open orders, closed orders and trades."""
         return self._look_up(order, venue_order_id)
@@ -236,6 +240,10 @@ class KrakenBroker:
             found = self.look_up(order).found
             if found is not None:
                 return found
+        if failure.is_local:
+            return refused_here(failure)
+        if failure.kind == Kind.NOT_REACHED:
+            return not_reached(failure)
         status = OrderStatus.REJECTED if failure.is_definite else OrderStatus.UNKNOWN
         return OrderReport(status, reason=failure.reason)
 
@@ -336,41 +344,6 @@ class KrakenBroker:
                 return trades, is_whole(answer, len(trades))
             trades |= page
         return trades, is_whole(answer, len(trades))
-
-    def _ask(
-        self,
-        method: str,
-        params: Mapping[str, str],
-        deadline: datetime,
-        *,
-        urgent: bool = False,
-        last_call: datetime | None = None,
-    ) -> dict[str, Any]:
-        """Ask a private endpoint in a turn of the signer; nothing leaves after ``last_call``. Raises CallFailed."""
-        check_secret(self._secret)
-        self._refuse_in_back_off(urgent=urgent)
-        try:
-            with self._signer.turn(deadline, urgent=urgent) as nonce:
-                now = timezone.now()
-                left_ms = (deadline - now) // timedelta(milliseconds=1)
-                if left_ms <= 0 or (last_call is not None and now > last_call):
-                    raise CallFailed(Failure(Kind.NOT_SENT, "its turn came too late: nothing was sent"))
-                return self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
-        except CallFailed as failed:
-            wait_s = BACK_OFF_S.get(failed.failure.kind, 0)
-            if wait_s:
-                self._back_off = (time.monotonic_ns() + wait_s * 10**9, failed.failure)
-            raise
-        except SignerBusy as busy:
-            raise CallFailed(
-                Failure(Kind.NOT_SENT, f"it got no turn to use the key ({busy}): nothing was sent")
-            ) from busy
-
-    def _refuse_in_back_off(self, *, urgent: bool) -> None:
-        """Ask nothing for a while after Kraken wanted fewer requests or refused the key; a kill switch's cancel is tried."""
-        until_ns, failure = self._back_off
-        if not urgent and time.monotonic_ns() < until_ns:
-            raise CallFailed(Failure(failure.kind, f"{failure.reason}; it is not asked again for a while"))
 
 
 def _soon() -> datetime:

@@ -94,7 +94,7 @@ def check_secret(secret: str) -> None:
         base64.b64decode(secret, validate=True)
     except (binascii.Error, ValueError):
         reason = "KRAKEN_API_SECRET is not a secret of Kraken: copy it again, whole, and restart"
-        raise CallFailed(Failure(Kind.KEY, reason)) from None
+        raise CallFailed(Failure(Kind.KEY, reason, is_local=True)) from None
 
 
 def _call(exchange: Any, method: str, params: Mapping[str, str], timeout_ms: int) -> dict[str, Any]:

@@ -69,6 +69,8 @@ def submit_to_venue(intent: OrderIntent, market: Market, *, fence: Fence | None 
         # Whatever it was, the request may have left: what is not known is called UNKNOWN, and is looked up.
         log.exception("order %s: the broker failed while sending", intent.client_order_id)
         report = OrderReport(OrderStatus.UNKNOWN, reason=f"the send failed: {type(error).__name__}")
+    if report.denial is not None and not report.was_sent:
+        return _deny(order, report.denial)
     return steps.Submission(apply(order.pk, report, market.view.rules))
 
 
@@ -113,7 +115,7 @@ def apply(order_id: int, report: OrderReport, rules: InstrumentRules | None = No
             order.updated_at = timezone.now()
             steps.book(order, step, books, rules)
         order.save()
-        _note_outcome(before, order, books)
+        _note_outcome(before, order, books, report)
         _withdraw_unwanted(before, order, books.bot)
         return order
 
@@ -241,6 +243,9 @@ def _lease_too_short(order: Order, fence: Fence | None) -> Denial | None:
 
 def _deny(order: Order, denial: Denial) -> steps.Submission:
     with _locked(order.pk) as (stored, _):
+        if stored.status != OrderStatus.SUBMITTING:
+            # The sender was frozen so long that the sweep has called it UNKNOWN: then a search has to settle it.
+            return steps.Submission(stored, (denial,))
         return steps.deny(stored, (denial,))
 
 
@@ -278,8 +283,9 @@ def _rules_of(order_id: int) -> InstrumentRules:
         return InstrumentRules(order.venue, order.symbol, "USD", least, least, least, Decimal(0))
 
 
-def _note_outcome(before: str, order: Order, books: BotBooks) -> None:
-    if before != OrderStatus.SUBMITTING:
+def _note_outcome(before: str, order: Order, books: BotBooks, report: OrderReport) -> None:
+    """Count what the venue took or refused. A venue that was not reached has done neither."""
+    if before != OrderStatus.SUBMITTING or not report.was_sent:
         return
     if order.status == OrderStatus.REJECTED:
         note_rejection(books.position)

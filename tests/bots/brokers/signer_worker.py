@@ -10,7 +10,9 @@ def main(count: int) -> None:
     """Ask for the key's rights so often; print one line per answer, and wait a moment after each."""
     django.setup()
     from bots.brokers.factory import broker_for
+    from tests.loopback import limits
 
+    limits.widen()
     broker = broker_for("kraken", is_live=True)
     for _ in range(count):
         rights = broker.key_rights()
