@@ -30,3 +30,16 @@ class Churn(PlansOneEntry):
         # No two entries are equal, or the second would be a duplicate of the first.
         lots = 100 + view.now.microsecond // 2000 + view.now.second % 10
         return [Proposal(Side.BUY, OrderType.MARKET, lots * view.rules.lot_size, "base", "in")]
+
+
+class VenueChurn(Churn):
+    """The same for a real venue, whose least order is far above its lot: about 30 USD at a price of 100."""
+
+    key = "fault_venue_churn"
+
+    def propose(self, view: StrategyView) -> list[Proposal | CancelProposal]:
+        held = view.position.quantity
+        if held:
+            return [Proposal(Side.SELL, OrderType.MARKET, held, "exit", "out", reduce_only=True)]
+        lots = 3000 + view.now.microsecond // 1000
+        return [Proposal(Side.BUY, OrderType.MARKET, Decimal(lots).scaleb(-4), "base", "in")]

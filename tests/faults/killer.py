@@ -1,7 +1,8 @@
 """Processes that tick bots and kill or freeze themselves at a named point. Run as a script: ``python -m tests.faults.killer``.
 
-It reads one JSON command a line, forks a child that does it, and answers with how the child ended. Forked before any
-connection is open, a child is an ordinary worker process; starting one anew for each kill would take a second each.
+It reads one JSON command a line, forks a child that does it, and answers with how the child ended; with ``spawn`` it answers at
+once, and ``kill`` or ``wait`` with the child's id later say how it ended. Forked before any connection is open, a child is an
+ordinary worker process; starting one anew for each kill would take a second each.
 
 A point is the name of a function of the shipped code, wrapped from outside: ``+`` before it means when it is entered, ``-``
 when it returns, ``:2`` after it means the second time.
@@ -16,10 +17,13 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NoReturn
 
 STOPPED = "stopped"
+RUNS = "runs"
 
 
 def main() -> None:
@@ -28,25 +32,37 @@ def main() -> None:
 
     django.setup()
     import bots.tick  # noqa: F401 - loaded once, here, and not in each child
+    from bots.brokers.kraken_client import load_exchange_class
     from bots.market_data.datasets import dataset
     from bots.strategies import registry
-    from tests.faults.churn import Churn
+    from bots.workers.chores import load_chores
+    from tests.faults.churn import Churn, VenueChurn
 
     registry.register(Churn())
+    registry.register(VenueChurn())
     dataset("BTC-PERP")
+    load_exchange_class()
+    load_chores()
     _answer("ready")
     for line in sys.stdin:
         command = json.loads(line)
-        if command["do"] == "thaw":
-            os.kill(command["pid"], signal.SIGCONT)
+        if command["do"] in _SIGNALS:
             child = command["pid"]
+            if _SIGNALS[command["do"]] is not None:
+                os.kill(child, _SIGNALS[command["do"]])
         else:
             child = os.fork()
         if child == 0:
             _run(command)
-        _, status = os.waitpid(child, os.WUNTRACED)
-        stopped = os.WIFSTOPPED(status)
-        _answer({"pid": child, "status": STOPPED if stopped else os.waitstatus_to_exitcode(status)})
+        _answer({"pid": child, "status": RUNS if command.get("spawn") else _wait(child)})
+
+
+_SIGNALS: dict[str, Any] = {"thaw": signal.SIGCONT, "kill": signal.SIGKILL, "wait": None}
+
+
+def _wait(child: int) -> Any:
+    _, status = os.waitpid(child, os.WUNTRACED)
+    return STOPPED if os.WIFSTOPPED(status) else os.waitstatus_to_exitcode(status)
 
 
 def _answer(answer: Any) -> None:
@@ -61,11 +77,14 @@ def _run(command: dict[str, Any]) -> NoReturn:
         from django.db import connections
 
         connections.settings["default"]["NAME"] = command["database"]
+        if "environ" in command:
+            _move_to(command)
         if "point" in command:
             arm(command["point"], getattr(signal, command.get("signal", "SIGKILL")))
         if "kill_after_s" in command:
             threading.Thread(target=_kill_soon, args=[command["kill_after_s"]], daemon=True).start()
-        code = _WORK[command["do"]](command)
+        with _clock(command.get("shift_s", 0)):
+            code = _WORK[command["do"]](command)
     except BaseException:  # noqa: BLE001 - a forked child must never return into its parent's loop
         traceback.print_exc()
     finally:
@@ -73,9 +92,36 @@ def _run(command: dict[str, Any]) -> NoReturn:
         os._exit(code)
 
 
+def _move_to(command: dict[str, Any]) -> None:
+    """Give this process the environment and the var directory of its command, as if it had been started with them."""
+    from pathlib import Path
+
+    from django.conf import settings
+
+    from tradingops.environment import load_environment
+
+    os.environ.update(command["environ"])
+    var_dir = Path(command["var_dir"])
+    settings.ENVIRONMENT = load_environment(settings.BASE_DIR, var_dir)
+    settings.VAR_DIR, settings.KILL_FILE, settings.ANCHORS_FILE = var_dir, var_dir / "KILL", var_dir / "anchors.jsonl"
+
+
+@contextmanager
+def _clock(shift_s: float) -> Iterator[None]:
+    """Let this process's clock be wrong by so much."""
+    if not shift_s:
+        yield
+        return
+    import time_machine
+
+    with time_machine.travel(time.time() + shift_s, tick=True):
+        yield
+
+
 def _tick(command: dict[str, Any]) -> int:
     from django.utils import timezone
 
+    from bots.dispatch import lines
     from bots.tick import tick_batch
     from bots.workers.leases import SHARD_COUNT, LeaseHolder, LeaseLost, shard_lease, shard_of
     from bots.workers.schedule import DueTick
@@ -86,6 +132,7 @@ def _tick(command: dict[str, Any]) -> int:
     try:
         fence = leases.fence().narrowed({shard_lease(shard_of(bot_id)) for bot_id in command["bots"]})
         tick_batch([DueTick(bot_id, due_at) for bot_id in command["bots"]], fence, timezone.now())
+        lines.settle(60)
     except LeaseLost:
         return 3
     return 0
@@ -124,7 +171,45 @@ def _go_on(command: dict[str, Any]) -> int:
     return 0
 
 
-_WORK = {"tick": _tick, "close": _close, "engage": _engage, "flatten": _flatten, "go_on": _go_on}
+def _send(command: dict[str, Any]) -> int:
+    """Send intents to their venue, as the tick of a bot, or a person, does; ``dawdle_s`` pass between market and order."""
+    from django.utils import timezone
+
+    from bots import executor
+    from bots.markets import market_for
+    from tests.faults.wire import intent_of
+
+    for raw in [command["intent"], *command.get("then", ())]:
+        intent = intent_of(raw)
+        market = market_for(intent.venue, intent.symbol, timezone.now())
+        with _clock(command.get("dawdle_s", 0)):
+            executor.submit_to_venue(intent, market)
+    return 0
+
+
+def _cancel(command: dict[str, Any]) -> int:
+    from bots import executor
+
+    executor.cancel_at_venue(command["order"], actor="anna", reason="no longer wanted")
+    return 0
+
+
+def _chores(command: dict[str, Any]) -> int:
+    """Do one round of the chores that are named, as a worker does them."""
+    from django.utils import timezone
+
+    from bots.workers.chores import load_chores
+
+    known = {one.name: one.work for one in load_chores()}
+    for name in command["names"]:
+        known[name](timezone.now())
+    return 0
+
+
+_WORK = {
+    "tick": _tick, "close": _close, "engage": _engage, "flatten": _flatten, "go_on": _go_on,
+    "send": _send, "cancel": _cancel, "chores": _chores,
+}  # fmt: skip
 
 
 def _kill_soon(after_s: float) -> None:

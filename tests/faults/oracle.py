@@ -1,9 +1,11 @@
 """What must hold of every database, whatever happened to it: computed anew from the rows, with nothing of the ledger's code.
 
-Sums are fractions, so that no rounding hides a difference.
+``check()`` is the oracle of docs/faults.md: what holds of the database by itself, and what has to agree with the ledger that each
+loopback venue keeps of its own. Sums are fractions, so that no rounding hides a difference.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -11,12 +13,99 @@ from typing import Any
 from audit.models import OrderEvent
 from audit.verify import verify_chains
 from bots.models import Bot, Deal, Fill, Order, Position
+from tests.faults.venues import SeenOrder, SeenTrade, VenueSide
 
 RESTING = {"accepted", "partially_filled"}
 FINAL = {"denied", "filled", "canceled", "rejected", "expired", "not_sent"}
 FILL_EVENTS = {"filled", "partially_filled"}
 #: The one rounding in the books: a sale's share of the cost, to 1e-18.
 ROUNDING = Fraction(1, 10**18)
+#: How soon a person has to be told that an outcome is not known.
+ALERT_WITHIN = timedelta(seconds=60)
+#: Rows of an order's story that say what was wanted or found, and not where the order stands.
+NOT_A_STATE = {"cancel_requested", "adopted"}
+#: What a person has to be given a reason for.
+EXPLAINED = {"denied", "rejected", "unknown", "not_sent"}
+
+
+def check(*venues: VenueSide) -> None:
+    """Fail with what is wrong: in the database by itself, or between it and the ledger of each venue, to the last digit."""
+    check_everything()
+    for venue in venues:
+        check_venue(venue)
+
+
+def check_venue(venue: VenueSide) -> None:
+    """Fail unless the venue holds each of our orders once, each of its own is known here, and all figures agree."""
+    sent = Order.objects.filter(venue=venue.name, is_live=venue.is_live, deadline_at__isnull=False)
+    ours = {order.client_order_id: order for order in sent}
+    there = venue.orders()
+    twice = [id_ for id_, count in Counter(one.client_order_id for one in there).items() if id_ in ours and count > 1]
+    assert not twice, f"{venue.name} holds more than one order for {twice}"
+    trades: dict[str, list[SeenTrade]] = defaultdict(list)
+    for trade in venue.trades():
+        trades[trade.order_id].append(trade)
+    for seen in there:
+        order = ours.get(seen.client_order_id)
+        if order is None:
+            check_external(venue, seen)
+        else:
+            check_agrees(order, seen, trades[seen.id])
+    missing = {one.client_order_id for one in ours.values() if one.venue_order_id} - {
+        one.client_order_id for one in there
+    }
+    assert not missing, f"{venue.name} does not hold {sorted(missing)}, which we say it took"
+    mine = {one.id for one in there if one.client_order_id in ours}
+    check_money(venue, [trade for id_, some in trades.items() if id_ not in mine for trade in some])
+
+
+def check_agrees(order: Order, seen: SeenOrder, trades: list[SeenTrade]) -> None:
+    """Fail unless one of our orders stands here as it stands at the venue, with the same trades."""
+    if order.status == "unknown":
+        return
+    assert order.venue_order_id == seen.id, f"{order} is {order.status} here and stands at the venue as {seen}"
+    assert (order.side, order.quantity) == (seen.side, seen.quantity), f"{order} was changed on its way: {seen}"
+    assert (order.status in RESTING) == seen.is_open, f"{order} is {order.status} here; at the venue: {seen}"
+    fills = [(one.trade_id, one.quantity, one.price, one.fee) for one in Fill.objects.filter(order=order)]
+    told = [(one.id, one.quantity, one.price, one.fee) for one in trades]
+    assert sorted(fills) == sorted(told), f"{order}: fills here and trades at the venue"
+
+
+def check_external(venue: VenueSide, seen: SeenOrder) -> None:
+    """Fail unless an order that is not ours is known as somebody else's."""
+    rows = Order.objects.filter(venue=venue.name, venue_order_id=seen.id, status="external", bot=None)
+    assert rows.count() == 1, f"{venue.name} holds an order that nobody here knows: {seen}"
+    assert rows.get().filled_quantity == seen.filled_quantity, f"{seen} is not known as it stands"
+
+
+def check_money(venue: VenueSide, of_others: list[SeenTrade]) -> None:
+    """Fail unless what the account holds is what it held, what was moved and traded by others, and what our books say."""
+    expected = {asset: _exact(amount) for asset, amount in venue.opening.items()}
+    for asset, amount in venue.moved.items():
+        expected[asset] = expected.get(asset, Fraction(0)) + _exact(amount)
+    books = Position.objects.filter(bot__venue=venue.name, is_live=venue.is_live).select_related("bot")
+    for book in books:
+        base, quote = assets_of(book.bot.symbol)
+        expected[base] = expected.get(base, Fraction(0)) + _exact(book.quantity)
+        expected[quote] = expected.get(quote, Fraction(0)) + _exact(book.cash_flow)
+    for trade in of_others:
+        base, quote = assets_of(trade.symbol)
+        expected[base] = expected.get(base, Fraction(0)) + trade.sign * _exact(trade.quantity)
+        paid = trade.sign * _exact(trade.quantity) * _exact(trade.price) + _exact(trade.fee)
+        expected[quote] = expected.get(quote, Fraction(0)) - paid
+    found = {asset: _exact(amount) for asset, amount in venue.balances().items()}
+    differs = {
+        asset: (float(expected.get(asset, 0)), float(found.get(asset, 0)))
+        for asset in expected.keys() | found.keys()
+        if expected.get(asset, 0) != found.get(asset, 0)
+    }
+    assert not differs, f"{venue.name}: expected and held: {differs}"
+
+
+def assets_of(symbol: str) -> tuple[str, str]:
+    """Return what is traded and what it is paid in; a share is paid in dollars."""
+    base, _, quote = symbol.partition("/")
+    return base, quote or "USD"
 
 
 def check_everything() -> None:
@@ -47,14 +136,22 @@ def _events_by_order() -> dict[str, list[OrderEvent]]:
 
 def check_order(order: Order, events: list[OrderEvent]) -> None:
     """Fail unless the order is final or rests, and its audit rows tell its whole story, each fill once."""
-    assert order.status in RESTING | FINAL, f"{order} was left {order.status}"
+    if order.status == "external":
+        assert {event.event for event in events} == {"external"}, f"{order}: {[event.event for event in events]}"
+        return
+    assert order.status in RESTING | FINAL | {"unknown"}, f"{order} was left {order.status}"
     # A repeat of the tick is told of after the story, and changes nothing.
     story = [event for event in events if not _is_repeat(event)]
     names = [event.event for event in story]
     assert names[:1] == ["intent"], f"{order}: {names}"
     assert names.count("intent") == 1, f"{order}: {names}"
     assert names.count("submitting") == (order.status != "denied" or order.submitting_at is not None), names
-    assert names[-1] == order.status, f"{order} is {order.status}, its last audit row {names[-1]}"
+    states = [name for name in names if name not in NOT_A_STATE]
+    assert states[-1] == order.status, f"{order} is {order.status}, its last audit row {states[-1]}"
+    if "unknown" in names or order.status == "unknown":
+        check_alert(order, events)
+    unexplained = [event for event in story if event.event in EXPLAINED and not event.reason]
+    assert not unexplained, f"{order}: nobody was told why: {unexplained}"
     assert all(event.is_live == int(order.is_live) for event in story), f"{order}: live and paper rows are mixed"
     told = sorted(_told(event) for event in story if event.event in FILL_EVENTS)
     fills = list(Fill.objects.filter(order=order))
@@ -66,6 +163,14 @@ def check_order(order: Order, events: list[OrderEvent]) -> None:
     assert _sum(one.fee for one in fills) == _exact(order.fees), f"{order}: fees"
     assert order.filled_quantity <= order.quantity, f"{order} was filled beyond its quantity"
     assert (order.filled_quantity == order.quantity) == (order.status == "filled"), f"{order} is {order.status}"
+
+
+def check_alert(order: Order, events: list[OrderEvent]) -> None:
+    """Fail unless a person was told in time that nobody knows what became of an order."""
+    sent_at = next(event.ts for event in events if event.event == "submitting")
+    told_at = next((event.ts for event in events if event.event == "unknown"), None)
+    assert told_at is not None, f"{order} is unknown, and nobody was told"
+    assert told_at - sent_at < ALERT_WITHIN, f"{order} is unknown since {sent_at}, told at {told_at}"
 
 
 def _is_repeat(event: OrderEvent) -> bool:
