@@ -53,6 +53,23 @@ def price(value: Decimal | None) -> str:
     return f"{whole}.{places.rstrip('0').ljust(2, '0')}"
 
 
+def worse(bps: Decimal | None) -> str:
+    """Return what slippage in basis points means for us: ``3.21 bps worse``, ``0.40 bps better``; None is "not known"."""
+    if bps is None:
+        return NOT_KNOWN
+    rounded = bps.quantize(CENT, rounding=ROUND_HALF_EVEN)
+    if not rounded:
+        return "0 bps"
+    return f"{abs(rounded):,.2f} bps {'worse' if rounded > 0 else 'better'}"
+
+
+def cost(value: Decimal | None) -> str:
+    """Return what something cost or saved in US dollars, with four decimals: ``$0.0312 lost``; None is "not known"."""
+    if value is None or not value:
+        return NOT_KNOWN if value is None else "nothing lost"
+    return f"{fee(abs(value))} {'lost' if value > 0 else 'gained'}"
+
+
 def age(then: datetime | None, now: datetime) -> str:
     """Return how long ago ``then`` was: ``3 s ago``, ``5 min ago``, ``2 h ago``, ``4 d ago``; None is "never"."""
     if then is None:

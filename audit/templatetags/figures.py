@@ -17,6 +17,8 @@ register.filter("fee", figures.fee)
 register.filter("percent", figures.percent)
 register.filter("quantity", figures.quantity)
 register.filter("price", figures.price)
+register.filter("worse", figures.worse)
+register.filter("cost", figures.cost)
 
 
 @register.filter

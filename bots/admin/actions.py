@@ -11,7 +11,7 @@ from audit.admin_base import actor_of
 from bots import going_live, manager
 from bots.market_data.base import MarketDataError
 from bots.models import Bot, BotStatus, Order
-from bots.order_states import OrderStatus
+from bots.order_states import RESTING_STATES, OrderStatus
 from safety import kill_switch
 from safety.intents import Level
 from safety.permissions import ENGAGE, OPERATE_BOT, may_operate
@@ -101,6 +101,13 @@ def _told_of_close(order: Order) -> str:
     )
 
 
+def _told_of_cancel(order: Order) -> str:
+    """Return what became of a cancel: one at a venue is only on its way yet."""
+    if order.status in RESTING_STATES:
+        return f"The cancel of order {order.client_order_id} is on its way to {order.venue}; it may still fill."
+    return f"Order {order.client_order_id} is {_words(order.status)}."
+
+
 def _words(status: str) -> str:
     """Return a status in words."""
     return str(OrderStatus(status).value).replace("_", " ")
@@ -157,6 +164,6 @@ def cancel_orders(request: HttpRequest, orders: Iterable[Order]) -> None:
     for order in orders:
         try:
             done = manager.cancel_order(order.pk, actor=actor_of(request))
-            messages.success(request, f"Order {done.client_order_id} is {_words(done.status)}.")
+            messages.success(request, _told_of_cancel(done))
         except (manager.BotActionError, MarketDataError) as refused:
             messages.error(request, f"{order.client_order_id}: {refused}")

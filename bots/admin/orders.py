@@ -5,25 +5,31 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.admin import TabularInline
 
 from audit import figures
-from audit.admin import HistoryAdmin, market_shown, why_shown
+from audit.admin import HistoryAdmin, market_shown
 from audit.admin_base import display
 from audit.admin_filters import BotFilter, DayFilter, IsLiveFilter, SymbolFilter
 from audit.models import OrderEvent
+from bots import sweep
 from bots.admin.actions import OPERATE, cancel_orders
+from bots.admin.order_story import Care, story
+from bots.executor.venue import GRACE
 from bots.models import Fill, Order
 from bots.order_states import RESTING_STATES, OrderStatus
 
-EVENTS_MAX = 100
+#: No venue fills one order in so many parts; a page has to end somewhere.
+EVENTS_MAX = 2_000
+ID_DIGITS_MAX = 18
+#: What the sweep does for an order at a venue; the page says when it comes next.
+CARE = Care(sweep.UNKNOWN_EVERY, sweep.CANCEL_EVERY, GRACE, sweep.EMPTY_LOOK_UPS_MIN, sweep.NOT_SENT_AFTER)
 STATUS_COLOURS = {
     OrderStatus(status).label: colour
     for status, colour in {
@@ -50,26 +56,24 @@ class FilledFilter(DayFilter):
     field = "filled_at"
 
 
-class FillInline(TabularInline):  # type: ignore[misc]
-    """The fills of an order."""
+def get_order(order_id: str) -> Order:
+    """Return an order with its bot. Raises Http404."""
+    if not order_id.isdecimal() or len(order_id) > ID_DIGITS_MAX:
+        raise Http404
+    return get_object_or_404(Order.objects.select_related("bot"), pk=order_id)
 
-    model = Fill
-    fields = readonly_fields = ("filled_at", "quantity", "price", "fee", "is_maker", "trade_id")
-    extra = 0
-    can_delete = False
-    hide_title = True
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Fills come from brokers only."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Fills are history."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Fills are history."""
-        return False
+def story_context(order: Order, *, may_cancel: bool) -> dict[str, Any]:
+    """Return what moves on an order's page, all as of one moment."""
+    now = timezone.now()
+    events = list(OrderEvent.objects.filter(client_order_id=order.client_order_id).order_by("id")[:EVENTS_MAX])
+    return {
+        "now": now,
+        "order": order,
+        "status": OrderStatus(order.status).label,
+        "story": story(order, events, list(order.fills.all()), now, CARE),
+        "can_cancel": may_cancel and order.bot_id is not None and order.status in RESTING_STATES,
+    }
 
 
 @admin.action(description="Cancel…", permissions=["operate"])
@@ -97,24 +101,19 @@ class OrderAdmin(HistoryAdmin):
     search_fields = ("=client_order_id",)
     search_help_text = "A client order id, in full"
     actions = [cancel_selected]
-    inlines = [FillInline]
-    change_form_outer_before_template = "admin/bots/order/cancel_bar.html"
-    fieldsets = (
-        (None, {"fields": ("client_order_id", "bot", "book", "state", "reason", "actor")}),
-        ("The order", {"fields": ("venue", "symbol", "side", "type", "quantity", "limit_price", "reduce_only", "leg")}),
-        ("What became of it", {"fields": ("filled_quantity", "average", "fees", "venue_order_id", "events")}),
-        ("When (UTC)", {"fields": ("created_at", "submitting_at", "updated_at", "cancel_requested_at")}),
-    )
-    readonly_fields = ("book", "state", "average", "events")
 
     def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Return whether this person may cancel orders."""
         return request.user.has_perm(OPERATE)
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the pages, with the one that cancels."""
-        cancel = self.admin_site.admin_view(self.cancel_view)
-        return [path("<int:order_id>/cancel/", cancel, name="bots_order_cancel"), *super().get_urls()]
+        """Return the pages, with the one that cancels and the moving part of an order's page."""
+        wrap = self.admin_site.admin_view
+        own = [
+            path("<int:order_id>/cancel/", wrap(self.cancel_view), name="bots_order_cancel"),
+            path("<int:order_id>/live/", wrap(self.live_view), name="bots_order_live"),
+        ]
+        return [*own, *super().get_urls()]
 
     def cancel_view(self, request: HttpRequest, order_id: int) -> HttpResponse:
         """Ask on a GET, cancel on a confirmed POST."""
@@ -139,11 +138,27 @@ class OrderAdmin(HistoryAdmin):
         }
         return TemplateResponse(request, "admin/bots/order/confirm_cancel.html", context)
 
-    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
-        """Show the order, with the way to cancel it while it rests."""
-        resting = Order.objects.filter(pk=object_id, status__in=RESTING_STATES) if object_id.isdecimal() else None
-        can_cancel = resting is not None and self.has_operate_permission(request) and resting.exists()
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "can_cancel": can_cancel})
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Show the order's page: what became of it, step by step, with the way to cancel it while it rests."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        order = get_order(object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            **story_context(order, may_cancel=self.has_operate_permission(request)),
+            "title": f"Order {order.client_order_id}",
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/bots/order/page.html", context)
+
+    def live_view(self, request: HttpRequest, order_id: int) -> HttpResponse:
+        """Answer with the moving part of an order's page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = story_context(get_order(str(order_id)), may_cancel=self.has_operate_permission(request))
+        return TemplateResponse(request, "admin/bots/order/live.html", context)
 
     @display(description="Made (UTC)")
     def made(self, order: Order) -> SafeString:
@@ -170,21 +185,6 @@ class OrderAdmin(HistoryAdmin):
     def state(self, order: Order) -> str:
         """Return where the order stands."""
         return OrderStatus(order.status).label
-
-    @display(description="Step by step")
-    def events(self, order: Order) -> SafeString:
-        """Return the order's events, oldest first, with the reasons of a denial."""
-        rows = OrderEvent.objects.filter(client_order_id=order.client_order_id).order_by("id")[:EVENTS_MAX]
-        lines = [
-            (
-                reverse("admin:audit_orderevent_change", args=[row.pk]),
-                f"{row.ts:%H:%M:%S}",
-                row.event.replace("_", " "),
-                why_shown(row),
-            )
-            for row in rows
-        ]
-        return format_html_join("", '<div><a class="tc-link" href="{}">{} {}</a> {}</div>', lines)
 
     @display(description="Filled")
     def filled(self, order: Order) -> str:

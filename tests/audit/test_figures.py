@@ -27,7 +27,9 @@ def test_money_is_rounded_half_to_even_to_the_cent(value: str, text: str, signed
     assert (figures.money(Decimal(value)), figures.money(Decimal(value), signed=True)) == (text, signed)
 
 
-@pytest.mark.parametrize("show", [figures.money, figures.fee, figures.percent, figures.quantity, figures.price])
+@pytest.mark.parametrize(
+    "show", [figures.money, figures.fee, figures.percent, figures.quantity, figures.price, figures.worse, figures.cost]
+)
 def test_unknown_figure_is_never_shown_as_zero(show: object) -> None:
     assert show(None) == "not known"  # type: ignore[operator]
 
@@ -48,6 +50,26 @@ def test_quantity_is_shown_in_full(value: str, text: str) -> None:
 )  # fmt: skip
 def test_price_shows_the_decimals_that_matter_at_its_size(value: str, text: str) -> None:
     assert figures.price(Decimal(value)) == text
+
+
+@pytest.mark.parametrize(
+    ("bps", "text"),
+    [
+        ("3.214", "3.21 bps worse"),
+        ("-0.4", "0.40 bps better"),
+        ("0.001", "0 bps"),
+        ("-12345.6", "12,345.60 bps better"),
+    ],
+)
+def test_slippage_says_which_way_it_went(bps: str, text: str) -> None:
+    assert figures.worse(Decimal(bps)) == text
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"), [("0.0312", "$0.0312 lost"), ("-1.5", "$1.5000 gained"), ("0", "nothing lost")]
+)
+def test_cost_says_which_way_it_went(usd: str, text: str) -> None:
+    assert figures.cost(Decimal(usd)) == text
 
 
 def test_fee_keeps_parts_of_a_cent() -> None:
