@@ -223,8 +223,9 @@ def capped_price(market: Market, limits: LimitSet) -> Decimal:
 
     Never below the collar itself, where the spread is wide; rounded up to the tick.
     """
-    quote, tick = market.view.quote, market.view.rules.tick_size
+    quote = market.view.quote
     collars = [one for one in (limits.collar_pct_major, limits.collar_pct_other) if one is not None]
     collar_pct = min([*collars, 2 * CAP_PCT_MAX])
     price = max(quote.bid * (100 - collar_pct / 2), quote.mid * (100 - collar_pct)) / 100
+    tick = market.view.rules.tick_at(price)
     return (price / tick).to_integral_value(rounding=ROUND_UP) * tick

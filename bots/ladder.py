@@ -16,7 +16,7 @@ from bots.strategies.base import PlannedLeg
 from bots.strategies.common import HUNDRED, entry_quantity
 from safety.controls.base import StateReading
 from safety.gate import verdicts
-from safety.intents import Denial, Exposure, Level, LimitSet, OrderIntent, OrderType, Quote, Side
+from safety.intents import Denial, Exposure, InstrumentRules, Level, LimitSet, OrderIntent, OrderType, Quote, Side
 from safety.limit_fields import LimitField, fields_of
 
 #: The controls that say something of a plan.
@@ -75,7 +75,7 @@ def check_ladder(
     held, cost = Decimal(0), Decimal(0)
     checks: list[LegCheck] = []
     for leg in strategy.ladder(params, bot.capital_usd):
-        quote = _fallen(market.view.quote, leg.below_pct, rules.tick_size, now)
+        quote = _fallen(market.view.quote, leg.below_pct, rules, now)
         quantity = entry_quantity(leg.notional_usd, quote.ask, rules)
         exposure = replace(
             _exposure(bot, funds, quote, held, cost * (1 + fee_rate)),
@@ -118,9 +118,10 @@ def _check(leg: PlannedLeg, intent: OrderIntent, exposure: Exposure, limits: Lim
     return LegCheck(leg, denials, tuple(one for one in fields_of(is_live=intent.is_live) if one.code in codes))
 
 
-def _fallen(quote: Quote, below_pct: Decimal, tick: Decimal, now: datetime) -> Quote:
+def _fallen(quote: Quote, below_pct: Decimal, rules: InstrumentRules, now: datetime) -> Quote:
     """Return the quote after its prices fell by so many %, in whole ticks and away from each other; a tick at least."""
     share = 1 - below_pct / HUNDRED
+    tick = rules.tick_at(quote.bid * share)
     bid = max((quote.bid * share / tick).to_integral_value(ROUND_DOWN), Decimal(1)) * tick
     ask = max((quote.ask * share / tick).to_integral_value(ROUND_UP), Decimal(1)) * tick
     return replace(quote, bid=bid, ask=max(bid, ask), seen_at=now)

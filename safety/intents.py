@@ -92,7 +92,10 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class InstrumentRules:
-    """What the venue demands of an order in one symbol. Money figures are in the quote currency."""
+    """What the venue demands of an order in one symbol. Money figures are in the quote currency.
+
+    ``fine_tick_size`` is the step of prices below 1, where the venue has a finer one there, as exchanges have for penny stocks.
+    """
 
     venue: str
     symbol: str
@@ -102,6 +105,11 @@ class InstrumentRules:
     quantity_min: Decimal
     notional_min: Decimal
     is_active: bool = True
+    fine_tick_size: Decimal | None = None
+
+    def tick_at(self, price: Decimal) -> Decimal:
+        """Return the step that a price of this height has to be a multiple of."""
+        return self.tick_size if self.fine_tick_size is None or price >= 1 else self.fine_tick_size
 
 
 @dataclass(frozen=True, slots=True)

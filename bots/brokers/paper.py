@@ -125,10 +125,10 @@ class PaperBroker:
 
     def _slipped(self, view: MarketView, side: Side) -> Decimal:
         """Return the far side with slippage, rounded to the tick against the taker; a sale gets a tick at least."""
-        tick = view.rules.tick_size
         with localcontext(_EXACT):
             slip = self.slippage_bps / _BASIS_POINTS
             raw = view.quote.far_side(side) * (1 + slip if side == Side.BUY else 1 - slip)
+            tick = view.rules.tick_at(raw)
             below = raw - raw % tick
             if side == Side.BUY:
                 return below if below == raw else below + tick

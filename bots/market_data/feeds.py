@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from bots.market_data.base import Feed, MarketDataError
+from bots.market_data.base import DAY_S, Feed, MarketDataError
 from bots.market_data.replay import ReplayFeed
 
 if TYPE_CHECKING:
+    from bots.market_data.alpaca import AlpacaFeed, Keys
     from bots.market_data.kraken import KrakenFeed
 
 _REPLAY = ReplayFeed()
 #: One per address; a process that was forked makes its own, since threads and connections do not survive a fork.
 _kraken: "dict[str, KrakenFeed]" = {}
+_alpaca: "dict[Keys, AlpacaFeed]" = {}
 _lock = threading.Lock()
 
 
@@ -26,7 +28,7 @@ def feed_for(venue: str) -> Feed:
     if venue == "kraken":
         return _kraken_feed()
     if venue == "alpaca":
-        raise MarketDataError("There are no market data of Alpaca yet: this bot cannot trade in this version")
+        return _alpaca_feed()
     raise MarketDataError(f"There is no venue called {venue!r}: choose replay, kraken or alpaca")
 
 
@@ -38,9 +40,10 @@ def replay_feed() -> ReplayFeed:
 def known_symbols() -> dict[str, tuple[str, ...]]:
     """Return the symbols that can be traded, by venue. A venue that can't be reached now is left out."""
     known = {_REPLAY.venue: _REPLAY.symbols()}
-    # Without a network the recordings still play, and forms open.
-    with suppress(MarketDataError):
-        known["kraken"] = feed_for("kraken").symbols()
+    for venue in ("kraken", "alpaca"):
+        # Without a network, or a key, the recordings still play, and forms open.
+        with suppress(MarketDataError):
+            known[venue] = feed_for(venue).symbols()
     return known
 
 
@@ -49,6 +52,7 @@ def forget_feeds() -> None:
     global _lock
     _lock = threading.Lock()
     _kraken.clear()
+    _alpaca.clear()
 
 
 def _kraken_feed() -> "KrakenFeed":
@@ -61,6 +65,47 @@ def _kraken_feed() -> "KrakenFeed":
 
     with _lock:
         return _kraken.setdefault(url, KrakenFeed(url))
+
+
+def _alpaca_feed() -> "AlpacaFeed":
+    trading_variable, key, secret = _alpaca_key()
+    addresses = [settings.ENVIRONMENT.endpoints[name] for name in ("ALPACA_DATA_URL", trading_variable)]
+    is_rehearsal = settings.ENVIRONMENT.is_rehearsal
+    if is_rehearsal and not all(address.is_loopback for address in addresses):
+        raise MarketDataError(
+            f"In a rehearsal Alpaca is off: ALPACA_DATA_URL and {trading_variable} are not both loopback ones"
+        )
+    # Only now: a process that asks Alpaca nothing does not load its client.
+    from bots.market_data.alpaca import AlpacaFeed, Keys
+    from bots.market_data.market_hours import ROUND_THE_CLOCK, SESSION_S, sessions_at
+
+    keys = Keys(addresses[0].url, addresses[1].url, key, secret)
+    found = _alpaca.get(keys)
+    if found is not None:
+        return found
+    with _lock:
+        if is_rehearsal:
+            # It goes on at night: its venue's own clock alone says whether it is open.
+            return _alpaca.setdefault(keys, AlpacaFeed(keys, lambda now: ROUND_THE_CLOCK, DAY_S))
+        return _alpaca.setdefault(keys, AlpacaFeed(keys, sessions_at, SESSION_S))
+
+
+def _alpaca_key() -> tuple[str, str, str]:
+    """Return the variable of the trading host to ask, and the key: the paper account's if there is one.
+
+    Raises MarketDataError without a key, which says what to set.
+    """
+    env = settings.ENVIRONMENT
+    if env.alpaca_api_key_paper and env.alpaca_api_secret_paper:
+        return "ALPACA_BASE_URL_PAPER", env.alpaca_api_key_paper, env.alpaca_api_secret_paper
+    hint = ""
+    if env.alpaca_api_key_live and env.alpaca_api_secret_live:
+        if env.live_trading_enabled.is_open is True:
+            return "ALPACA_BASE_URL_LIVE", env.alpaca_api_key_live, env.alpaca_api_secret_live
+        hint = " (the live key is used only with LIVE_TRADING_ENABLED=1)"
+    raise MarketDataError(
+        f"Alpaca gives no market data without a key: set ALPACA_API_KEY_PAPER and ALPACA_API_SECRET_PAPER in .env{hint}"
+    )
 
 
 os.register_at_fork(after_in_child=forget_feeds)

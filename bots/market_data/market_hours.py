@@ -89,6 +89,10 @@ class Sessions:
         return us
 
 
+#: Of a market that never closes, until the year 2200: a rehearsal's.
+ROUND_THE_CLOCK = Sessions.of(np.array([0], dtype=np.int64), np.array([7_258_118_400 * _MICROS], dtype=np.int64))
+
+
 def sessions_at(now: datetime) -> Sessions:
     """Return the sessions of the years around ``now``. Raises MarketDataError when the calendar cannot be made."""
     with _loading:

@@ -76,8 +76,9 @@ def whole_lots(quantity: Decimal, rules: InstrumentRules) -> Decimal:
 
 
 def price_down_to_tick(price: Decimal, rules: InstrumentRules) -> Decimal:
-    """Return ``price`` rounded down to a multiple of the tick size."""
-    return _DOWN.multiply(_DOWN.divide_int(price, rules.tick_size), rules.tick_size)
+    """Return ``price`` rounded down to a multiple of the tick size that holds at its height."""
+    tick = rules.tick_at(price)
+    return _DOWN.multiply(_DOWN.divide_int(price, tick), tick)
 
 
 def entry_quantity(amount_usd: Decimal, price: Decimal, rules: InstrumentRules) -> Decimal:

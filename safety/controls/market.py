@@ -124,8 +124,10 @@ def _rule_broken(s: Situation) -> tuple[str, str, str] | None:
         return "The quantity is below the venue's minimum.", text(rules.quantity_min), text(intent.quantity)
     if intent.type == OrderType.LIMIT:
         price = intent.limit_price
-        if price is None or not price.is_finite() or price <= 0 or price % rules.tick_size != 0:
-            return "The limit price is not a whole number of ticks.", text(rules.tick_size), str(price)
+        if price is None or not price.is_finite() or price <= 0:
+            return "The limit price is no price.", "above zero", str(price)
+        if price % rules.tick_at(price) != 0:
+            return "The limit price is not a whole number of ticks.", text(rules.tick_at(price)), str(price)
     elif intent.limit_price is not None:
         return "A market order has no limit price.", "no price", str(intent.limit_price)
     return None
@@ -133,7 +135,8 @@ def _rule_broken(s: Situation) -> tuple[str, str, str] | None:
 
 def _is_sound(rules: InstrumentRules) -> bool:
     """Return whether steps are above zero and minimums not below it. A wrong sign would let every quantity pass."""
-    steps, minimums = (rules.tick_size, rules.lot_size), (rules.quantity_min, rules.notional_min)
+    steps = (rules.tick_size, rules.lot_size, rules.tick_size if rules.fine_tick_size is None else rules.fine_tick_size)
+    minimums = (rules.quantity_min, rules.notional_min)
     return all(figure.is_finite() for figure in (*steps, *minimums)) and min(steps) > 0 and min(minimums) >= 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from bots.market_data.base import MarketDataError
 from bots.market_data.datasets import manifest
 from bots.market_data.feeds import feed_for, known_symbols, replay_feed
-from tests.loopback.client import KrakenLoopback
+from tests.loopback.client import AlpacaLoopback, KrakenLoopback
 
 
 def test_replay_is_one_feed_per_process() -> None:
@@ -20,8 +20,13 @@ def test_kraken_is_one_feed_per_process(kraken: KrakenLoopback) -> None:
     assert kraken.log() == []
 
 
-def test_alpaca_says_that_it_cannot_trade_yet() -> None:
-    with pytest.raises(MarketDataError, match="no market data of Alpaca yet"):
+def test_alpaca_is_one_feed_per_process(alpaca: AlpacaLoopback) -> None:
+    assert feed_for("alpaca") is feed_for("alpaca")
+    assert (alpaca.data.log(), alpaca.paper.log(), alpaca.live.log()) == ([], [], [])
+
+
+def test_alpaca_without_a_key_says_what_to_set() -> None:
+    with pytest.raises(MarketDataError, match="set ALPACA_API_KEY_PAPER and ALPACA_API_SECRET_PAPER"):
         feed_for("alpaca")
 
 
@@ -31,8 +36,14 @@ def test_unknown_venue_is_refused(venue: str) -> None:
         feed_for(venue)
 
 
-def test_known_symbols_are_those_of_the_recordings_where_kraken_is_out_of_reach() -> None:
+def test_known_symbols_are_those_of_the_recordings_where_no_venue_is_in_reach() -> None:
     assert known_symbols() == {"replay": tuple(manifest())}
+
+
+def test_known_symbols_of_alpaca_are_those_that_it_trades(alpaca: AlpacaLoopback) -> None:
+    # The list is large: the first question may find it under way.
+    known = alpaca.data.wait_until(known_symbols, lambda found: "alpaca" in found, 30)
+    assert known["alpaca"] == ("AAPL", "BRK.B", "KO", "MSFT", "OCGN", "SNDL", "SPY")
 
 
 def test_known_symbols_of_kraken_are_those_in_dollars(kraken: KrakenLoopback) -> None:

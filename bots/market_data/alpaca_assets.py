@@ -1,0 +1,137 @@
+"""What Alpaca says of its stocks: which can be traded, and what an order in one has to obey."""
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from bots.brokers.alpaca_client import AlpacaClient, unsound
+from bots.brokers.outcomes import CallFailed, Failure, Kind
+from safety.intents import InstrumentRules
+
+VENUE = "alpaca"
+REQUEST_MS = 4_000
+#: The whole list is some ten thousand stocks.
+LIST_MS = 20_000
+LIST_KEPT_S = 6 * 3_600
+#: Whether a stock is halted or delisted is asked anew this often.
+ONE_KEPT_S = 600
+ASSETS_MAX = 40_000
+ONES_MAX = 1_000
+#: A symbol becomes part of a path: nothing else may pass for one.
+SYMBOL = re.compile(r"[A-Z][A-Z0-9]{0,7}(\.[A-Z]{1,4})?")
+TICK, FINE_TICK = Decimal("0.01"), Decimal("0.0001")
+LOT_FRACTIONAL, LOT_WHOLE = Decimal("1e-9"), Decimal(1)
+#: Alpaca takes no fraction of a share for less than a dollar.
+NOTIONAL_MIN_FRACTIONAL = Decimal(1)
+
+
+class Assets:
+    """Alpaca's stocks, asked for at the first need and kept for a while. Threads may share one."""
+
+    def __init__(self, client: AlpacaClient) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._all: tuple[float, Mapping[str, InstrumentRules]] | None = None
+        self._ones: dict[str, tuple[float, InstrumentRules]] = {}
+
+    def known(self, symbol: str) -> InstrumentRules | None:
+        """Return the rules of one stock as they were last told, without asking Alpaca; None when they never were."""
+        one = self._ones.get(symbol)
+        if one is not None:
+            return one[1]
+        return None if self._all is None else self._all[1].get(symbol)
+
+    def is_due(self, symbol: str) -> bool:
+        """Return whether one stock is to be asked for anew."""
+        asked_at = [one[0] for one in (self._ones.get(symbol), self._all) if one is not None]
+        return not asked_at or time.monotonic() - max(asked_at) > ONE_KEPT_S
+
+    def listed(self) -> Mapping[str, InstrumentRules] | None:
+        """Return every stock that can be traded, without asking Alpaca; None when the list was never fetched."""
+        return None if self._all is None else self._all[1]
+
+    def is_list_due(self) -> bool:
+        """Return whether the list is to be fetched anew."""
+        return self._all is None or time.monotonic() - self._all[0] > LIST_KEPT_S
+
+    def fetch_one(self, symbol: str) -> None:
+        """Ask for one stock. Raises CallFailed, also when Alpaca has no such stock."""
+        if SYMBOL.fullmatch(symbol) is None:
+            raise CallFailed(Failure(Kind.ORDER, f"{symbol[:20]!r} is no symbol of a stock"))
+        asked_at = time.monotonic()
+        try:
+            raw = self._client.ask("GET", f"/assets/{quote(symbol, safe='')}", timeout_ms=REQUEST_MS)
+        except CallFailed as failed:
+            if failed.failure.kind == Kind.GONE:
+                raise CallFailed(Failure(Kind.ORDER, f"Alpaca has no stock {symbol}")) from failed
+            raise
+        rules = read_asset(raw)
+        if rules is None or rules.symbol != symbol:
+            raise unsound("a stock's own data")
+        with self._lock:
+            if len(self._ones) >= ONES_MAX:
+                self._ones = {}
+            self._ones[symbol] = (asked_at, rules)
+
+    def fetch_list(self) -> None:
+        """Ask for every stock that can be traded. Raises CallFailed."""
+        asked_at = time.monotonic()
+        params = {"status": "active", "asset_class": "us_equity"}
+        found = read_assets(self._client.ask("GET", "/assets", params=params, timeout_ms=LIST_MS))
+        with self._lock:
+            # What was told of single ones is older now.
+            self._all, self._ones = (asked_at, found), {}
+
+
+def read_assets(raw: Any) -> Mapping[str, InstrumentRules]:
+    """Return the stocks of a list that can be traded, by symbol; one that cannot be read is left out. Raises CallFailed."""
+    if not isinstance(raw, list) or len(raw) > ASSETS_MAX:
+        raise unsound("a list of stocks")
+    found = [rules for rules in map(read_asset, raw) if rules is not None and rules.is_active]
+    if not found:
+        # Alpaca never has none: an empty list is a failure, and what was known goes on.
+        raise unsound("every stock of the list")
+    return MappingProxyType({rules.symbol: rules for rules in sorted(found, key=lambda rules: rules.symbol)})
+
+
+def read_asset(raw: Any) -> InstrumentRules | None:
+    """Return what an order in this stock has to obey, or None for what cannot be read, is none, or is traded over the counter.
+
+    Orders are for the day, in dollars; prices have four digits below one dollar, two from there on. Only a stock that says it is
+    fractionable is traded in fractions.
+    """
+    try:
+        symbol, is_fractional = raw["symbol"], raw["fractionable"] is True
+        if raw["class"] != "us_equity" or raw["exchange"] == "OTC" or SYMBOL.fullmatch(symbol) is None:
+            return None
+        tick = _positive(raw.get("price_increment"), TICK)
+        lot = _positive(raw.get("min_trade_increment"), LOT_FRACTIONAL if is_fractional else LOT_WHOLE)
+        return InstrumentRules(
+            venue=VENUE,
+            symbol=symbol,
+            quote_currency="USD",
+            tick_size=tick,
+            lot_size=lot,
+            quantity_min=_positive(raw.get("min_order_size"), lot),
+            notional_min=NOTIONAL_MIN_FRACTIONAL if is_fractional else Decimal(0),
+            is_active=raw["status"] == "active" and raw["tradable"] is True,
+            fine_tick_size=min(FINE_TICK, tick),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation):
+        # A stock whose rules cannot be read cannot be traded by them.
+        return None
+
+
+def _positive(given: Any, usual: Decimal) -> Decimal:
+    """Return what the venue gives, or the usual figure where it gives none. Raises ValueError for what makes no sense."""
+    if given is None:
+        return usual
+    number = Decimal(str(given))
+    if not number.is_finite() or number <= 0:
+        raise ValueError("not a number above zero")
+    return number
