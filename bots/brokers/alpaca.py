@@ -15,8 +15,10 @@ from django.utils import timezone
 
 from bots.brokers import alpaca_lists as lists
 from bots.brokers import alpaca_orders as orders
+from bots.brokers.alpaca_budget import AlpacaBudget
 from bots.brokers.alpaca_client import AlpacaClient, unsound
 from bots.brokers.alpaca_orders import DOLLAR, VENUE, Raw, figure, mapping, moment, rows, text
+from bots.brokers.back_off import BackOff, not_sent
 from bots.brokers.base import (
     AccountReport,
     Execution,
@@ -31,16 +33,16 @@ from bots.brokers.base import (
     VenueStatus,
     require_permit,
 )
+from bots.brokers.budget import Purpose, purpose_now, spending
+from bots.brokers.held_back import no_rules, not_reached, refused_here
 from bots.brokers.outcomes import CallFailed, Failure, Kind
 from bots.order_states import OrderStatus
-from safety.intents import MarketStatus, OrderIntent, Permit
+from safety.intents import MarketStatus, OrderIntent, Permit, Side
 
 #: How long one question or one cancel may take.
 ANSWER_WITHIN = timedelta(seconds=4)
 #: An order is sent only while so much time is left: Alpaca can't be told to refuse it when it comes late.
 SEND_BEFORE = timedelta(milliseconds=2_500)
-#: How long nothing is asked after such an answer, in seconds.
-BACK_OFF_S = {Kind.RATE: 5, Kind.KEY: 30}
 #: How long before an order's making the search for it begins: the venue's clock may be behind ours.
 SEARCH_BEFORE = timedelta(seconds=10)
 #: What Alpaca may set against an account. One that is missing from the answer is not taken for one that is not set.
@@ -56,7 +58,8 @@ class AlpacaBroker:
     def __init__(self, base_url: str, key: str, secret: str, *, is_live: bool) -> None:
         self._client = AlpacaClient(base_url, key, secret)
         self._is_live = is_live
-        self._back_off = (0, Failure(Kind.NOT_SENT, ""))
+        account = VENUE if is_live else f"{VENUE}-paper"
+        self._budget, self._back_off = AlpacaBudget(account), BackOff(account)
 
     def submit(self, order: OrderIntent, permit: Permit, deadline: datetime) -> OrderReport:
         """Send ``order`` once, for the day. Nothing is sent when less than ``SEND_BEFORE`` is left of ``deadline``.
@@ -70,14 +73,16 @@ class AlpacaBroker:
         try:
             fields = orders.order_fields(order)
         except CallFailed as failed:
-            return OrderReport(OrderStatus.REJECTED, reason=f"{failed.failure.reason}; nothing was sent")
-        try:
-            answer = self._ask("POST", "/orders", body=fields, deadline=deadline, last_call=deadline - SEND_BEFORE)
-            raw = _ours(order, answer)
-        except CallFailed as failed:
-            return self._not_acknowledged(order, failed.failure)
-        return self._acknowledged(order, text(raw, "id"), deadline)
+            return no_rules(failed.failure)
+        with spending(Purpose.EXITS if order.side == Side.SELL else Purpose.ORDERS):
+            try:
+                answer = self._ask("POST", "/orders", body=fields, deadline=deadline, last_call=deadline - SEND_BEFORE)
+                raw = _ours(order, answer)
+            except CallFailed as failed:
+                return self._not_acknowledged(order, failed.failure)
+            return self._acknowledged(order, text(raw, "id"), deadline)
 
+    @spending(Purpose.CANCELS)
     def cancel(self, order: OrderIntent, venue_order_id: str, *, urgent: bool = False) -> OrderReport:
         """Ask for the cancel of ``order``, then ask where it stands, and report that. See VenueBroker."""
         note = "Alpaca took the cancel and has not carried it out yet"
@@ -97,6 +102,7 @@ class AlpacaBroker:
             return OrderReport(found.status, found.venue_order_id, found.executions, found.reason or note)
         return found
 
+    @spending(Purpose.LOOK_UPS)
     def look_up(self, order: OrderIntent, venue_order_id: str = "") -> LookUp:
         """Search for ``order``: by Alpaca's id where it is known, else by our id, and then among all orders made since."""
         return self._look_up(order, venue_order_id)
@@ -215,6 +221,10 @@ class AlpacaBroker:
             found = self.look_up(order).found
             if found is not None:
                 return found
+        if failure.is_local:
+            return refused_here(failure)
+        if failure.kind == Kind.NOT_REACHED:
+            return not_reached(failure)
         status = OrderStatus.REJECTED if failure.is_definite else OrderStatus.UNKNOWN
         return OrderReport(status, reason=failure.reason)
 
@@ -301,24 +311,26 @@ class AlpacaBroker:
 
         The only way to Alpaca. ``urgent`` is a cancel of the kill switch. Raises CallFailed.
         """
-        self._refuse_in_back_off(urgent=urgent)
+        self._back_off.check(urgent=urgent)
+        if method == "DELETE":
+            # A cancel leaves in any case: Alpaca has the last word.
+            self._budget.count()
+        else:
+            purpose = Purpose.CANCELS if urgent else purpose_now()
+            self._budget.wait_for_room(purpose, is_order=method == "POST")
         now = timezone.now()
         left_ms = ((deadline or now + ANSWER_WITHIN) - now) // timedelta(milliseconds=1)
         if left_ms <= 0 or (last_call is not None and now > last_call):
-            raise CallFailed(Failure(Kind.NOT_SENT, "its turn came too late: nothing was sent"))
+            raise not_sent("its turn came too late: nothing was sent")
         try:
             return self._client.ask(method, path, params=params, body=body, timeout_ms=left_ms)
         except CallFailed as failed:
-            wait_s = BACK_OFF_S.get(failed.failure.kind, 0)
-            if wait_s:
-                self._back_off = (time.monotonic_ns() + wait_s * 10**9, failed.failure)
+            self._back_off.note(failed.failure)
+            if failed.failure.kind == Kind.RATE:
+                self._budget.answered(0)
             raise
-
-    def _refuse_in_back_off(self, *, urgent: bool) -> None:
-        """Ask nothing for a while after Alpaca wanted fewer requests or refused the key; a kill switch's cancel is tried."""
-        until_ns, failure = self._back_off
-        if not urgent and time.monotonic_ns() < until_ns:
-            raise CallFailed(Failure(failure.kind, f"{failure.reason}; it is not asked again for a while"))
+        finally:
+            self._budget.answered(self._client.left)
 
 
 def _ours(order: OrderIntent, answer: Any) -> Raw:

@@ -19,6 +19,8 @@ from bots.brokers.one_shot import OneShotSession
 from bots.brokers.outcomes import CallFailed, Failure, Kind, judge_alpaca
 
 API_VERSION = "v2"
+#: A longer number of requests left is none.
+DIGITS_MAX = 6
 _loading = threading.Lock()
 
 
@@ -38,13 +40,20 @@ class ExactResponse(requests.Response):
 
 
 class AlpacaSession(OneShotSession):
-    """The session under alpaca-py's client. ``timeout_s`` holds for the whole answer of the next request."""
+    """The session under alpaca-py's client. ``timeout_s`` holds for the whole answer of the next request.
+
+    ``left`` is how many requests the latest answer says are left in this minute.
+    """
 
     timeout_s = 0.0
+    left: int | None = None
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Send one request, and read its answer exactly. Raises TooManyRedirects for an answer that sends us elsewhere."""
+        self.left = None
         response = super().request(method, url, *args, timeout=self.timeout_s, **kwargs)
+        said = response.headers.get("X-RateLimit-Remaining", "")
+        self.left = int(said) if said.isascii() and said.isdigit() and len(said) <= DIGITS_MAX else None
         if 300 <= response.status_code < 400:
             # The library takes it for a success.
             raise requests.exceptions.TooManyRedirects(f"HTTP {response.status_code}")
@@ -87,6 +96,12 @@ class AlpacaClient:
         except Exception as error:
             # Once the request may have left, whatever comes up (a RecursionError on an odd body, too) leaves the outcome open.
             raise CallFailed(judge_alpaca(error)) from error
+
+    @property
+    def left(self) -> int | None:
+        """Return how many requests are left in this minute, as the answer to this thread's latest one says; None: not known."""
+        rest = getattr(self._local, "rest", None)
+        return None if rest is None else rest._session.left
 
     def _rest(self) -> Any:
         rest = getattr(self._local, "rest", None)

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DatabaseError
 from django.utils import timezone
 
-from bots.brokers import access
+from bots.brokers.back_off import BackOff, held_back, not_sent, waits_until
 from bots.brokers.budget import Purpose, purpose_now
 from bots.brokers.kraken_budget import EngineCall, KrakenBudget
 from bots.brokers.kraken_client import KrakenClient, check_secret
@@ -22,19 +22,7 @@ from bots.brokers.signer import Signer, SignerBusy
 
 log = logging.getLogger(__name__)
 
-#: How long nothing is asked after such an answer, in seconds. A kill switch's cancel is tried sooner, see URGENT_BACK_OFF_S.
-BACK_OFF_S = {Kind.RATE: 5, Kind.KEY: 30}
-#: A key that is refused takes no cancel either: trying each second would only be noise at the venue.
-URGENT_BACK_OFF_S = {Kind.RATE: 0, Kind.KEY: 5}
-#: How long a request waits for room under the limit, in seconds. A new entry does not: the next tick judges the market anew.
-WAIT_S_MAX = {
-    Purpose.CANCELS: 3.0,
-    Purpose.EXITS: 3.0,
-    Purpose.ORDERS: 1.0,
-    Purpose.LOOK_UPS: 1.0,
-    Purpose.BACKGROUND: 0.5,
-}
-#: What Kraken's engine, which counts for one symbol, calls its own refusals.
+#: How Kraken's engine, which counts for one symbol, begins its own refusals.
 ENGINES = "EOrder:"
 
 
@@ -43,11 +31,10 @@ class KrakenLine:
 
     def __init__(self, client: KrakenClient, account: str, key: str, secret: str) -> None:
         self._client = client
-        self._account = account
         self._secret = secret
         self._signer = Signer(key)
         self._budget = KrakenBudget(account)
-        self._back_off = (0, Failure(Kind.NOT_SENT, ""))
+        self._back_off = BackOff(account)
 
     def ask(
         self,
@@ -64,9 +51,9 @@ class KrakenLine:
         ``engine`` says what an order or a cancel counts at Kraken's engine. What the request is for says ``budget.spending``.
         """
         check_secret(self._secret)
-        self._refuse_in_back_off(urgent=urgent)
+        self._back_off.check(urgent=urgent)
         purpose = Purpose.CANCELS if urgent else purpose_now()
-        waits_until_s = time.monotonic() + (0.0 if _is_entry(engine, purpose) else WAIT_S_MAX[purpose])
+        waits_until_s = waits_until(purpose, is_order=engine is not None)
         try:
             while True:
                 with self._signer.turn(deadline, urgent=urgent) as nonce:
@@ -75,51 +62,29 @@ class KrakenLine:
                     if not wait_s:
                         return self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
                 if time.monotonic() + wait_s > waits_until_s:
-                    raise self._held_back(wait_s, engine)
+                    self._budget.note_held_back(engine)
+                    what = "requests" if engine is None else f"orders in {engine.symbol}"
+                    raise held_back(f"Kraken's limit on {what}", wait_s)
                 time.sleep(wait_s)
         except CallFailed as failed:
             self._note(failed.failure, engine)
             raise
         except SignerBusy as busy:
-            raise _not_sent(f"it got no turn to use the key ({busy}): nothing was sent") from busy
+            raise not_sent(f"it got no turn to use the key ({busy}): nothing was sent") from busy
         except DatabaseError as error:
             # The request itself asks no database: it has not left.
-            reason = f"the database could not say whether the venue's limit has room ({type(error).__name__})"
-            raise _not_sent(reason) from error
-
-    def _refuse_in_back_off(self, *, urgent: bool) -> None:
-        """Ask nothing for a while after Kraken wanted fewer requests or refused the key."""
-        since_ns, failure = self._back_off
-        waits_s = (URGENT_BACK_OFF_S if urgent else BACK_OFF_S).get(failure.kind, 0)
-        if since_ns and time.monotonic_ns() < since_ns + waits_s * 10**9:
-            raise CallFailed(
-                Failure(failure.kind, f"{failure.reason}; it is not asked again for a while", is_local=True)
-            )
-
-    def _held_back(self, wait_s: float, engine: EngineCall | None) -> CallFailed:
-        """Return the error for what is not asked, since Kraken would soon refuse it and everything after it."""
-        self._budget.note_held_back(engine)
-        what = "requests" if engine is None else f"orders in {engine.symbol}"
-        reason = f"we hold back: Kraken's limit on {what} has no room for this for {wait_s:.0f} s"
-        return CallFailed(Failure(Kind.RATE, reason, is_local=True))
+            why = f"the database could not say whether Kraken's limit has room ({type(error).__name__})"
+            raise not_sent(why) from error
 
     def _note(self, failure: Failure, engine: EngineCall | None) -> None:
         """Keep what a refusal means for the requests that follow. Our own "no" means nothing new."""
-        if failure.is_local:
-            return
-        access.note(self._account, failure)
-        is_engines = engine is not None and ENGINES in failure.reason
-        if failure.kind in BACK_OFF_S and not (failure.kind == Kind.RATE and is_engines):
-            self._back_off = (time.monotonic_ns(), failure)
-        if failure.kind == Kind.RATE:
+        is_engines = failure.kind == Kind.RATE and engine is not None and ENGINES in failure.reason
+        self._back_off.note(failure, is_narrow=is_engines)
+        if failure.kind == Kind.RATE and not failure.is_local:
             try:
                 self._budget.refused(engine if is_engines else None)
             except DatabaseError:
                 log.exception("that Kraken's limit is reached could not be kept")
-
-
-def _is_entry(engine: EngineCall | None, purpose: Purpose) -> bool:
-    return engine is not None and purpose == Purpose.ORDERS
 
 
 def _left_ms(deadline: datetime, last_call: datetime | None) -> int:
@@ -127,9 +92,5 @@ def _left_ms(deadline: datetime, last_call: datetime | None) -> int:
     now = timezone.now()
     left_ms = (deadline - now) // timedelta(milliseconds=1)
     if left_ms <= 0 or (last_call is not None and now > last_call):
-        raise _not_sent("its turn came too late: nothing was sent")
+        raise not_sent("its turn came too late: nothing was sent")
     return left_ms
-
-
-def _not_sent(reason: str) -> CallFailed:
-    return CallFailed(Failure(Kind.NOT_SENT, reason, is_local=True))

@@ -1,0 +1,53 @@
+"""What Alpaca counts: 200 requests in a minute, of each account; its answers say how many are left."""
+
+import logging
+import time
+
+from django.db import DatabaseError
+
+from bots.brokers import budget
+from bots.brokers.back_off import held_back, not_sent, waits_until
+from bots.brokers.budget import Limit, Purpose
+
+log = logging.getLogger(__name__)
+
+#: In any minute a full counter and what falls off it meanwhile come to 200 together, wherever Alpaca's own minute begins.
+LIMIT = Limit(100, 100 / 60)
+#: What Alpaca says is left is written down from here on; until then our own count is as good.
+LEFT_NOTED = 50
+
+
+class AlpacaBudget:
+    """The budget of one account at Alpaca."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+
+    def wait_for_room(self, purpose: Purpose, *, is_order: bool) -> None:
+        """Count a request that is about to leave, once there is room for it. Raises CallFailed when that takes too long."""
+        until_s = waits_until(purpose, is_order=is_order)
+        try:
+            while wait_s := budget.take(self.account, "", LIMIT, 1, purpose):
+                if time.monotonic() + wait_s > until_s:
+                    budget.note_held_back(self.account, "")
+                    raise held_back("Alpaca's limit on requests", wait_s)
+                time.sleep(wait_s)
+        except DatabaseError as error:
+            why = f"the database could not say whether Alpaca's limit has room ({type(error).__name__})"
+            raise not_sent(why) from error
+
+    def count(self) -> None:
+        """Count a request that leaves whatever is left, such as a cancel. A database that is away holds none of them up."""
+        try:
+            budget.take(self.account, "", LIMIT, 1, Purpose.CANCELS, always=True)
+        except DatabaseError:
+            log.exception("a cancel at Alpaca could not be counted")
+
+    def answered(self, left: int | None) -> None:
+        """Note how many requests the venue says are left, when that is little."""
+        if left is None or left >= LEFT_NOTED:
+            return
+        try:
+            budget.correct(self.account, "", LIMIT, left)
+        except DatabaseError:
+            log.exception("how much is left of Alpaca's limit could not be kept")
