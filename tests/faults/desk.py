@@ -9,7 +9,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from audit.models import OrderEvent
-from bots.models import Bot, NonceKey, Order
+from bots.models import Bot, NonceKey, Order, RateCounter
 from safety.intents import OrderIntent, Side
 from tests.bots.live import live_intent
 from tests.conftest import CommittedDatabase
@@ -75,13 +75,14 @@ class Desk:
 
     @staticmethod
     def later(seconds: float) -> None:
-        """Let so much time have passed for every order, and for the turns of processes that died."""
+        """Let so much time have passed for every order, for the turns of processes that died, and for what was asked."""
         passed = timedelta(seconds=seconds)
         fields = ("submitting_at", "deadline_at", "looked_up_at", "cancel_requested_at")
         Order.objects.filter(deadline_at__isnull=False).update(
             **{name: F(name) - passed for name in fields}, updated_at=F("updated_at") - passed
         )
         NonceKey.objects.update(expires_at=F("expires_at") - passed)
+        RateCounter.objects.update(empty_at=F("empty_at") - passed)
 
     def settle(self, *names: str, are_settled: Callable[[], bool] | None = None) -> None:
         """Let fresh processes do their rounds of the chores until nothing is open any more, as time passes."""

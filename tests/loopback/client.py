@@ -171,6 +171,10 @@ class KrakenLoopback(Loopback):
         limit = {"ordertype": "market"} if price is None else {"ordertype": "limit", "price": price}
         return str(self.control("place", pair=symbol, type=side, volume=volume, **(limit | fields)))
 
+    def reveal(self) -> None:
+        """Let every order show up from now on that was invisible."""
+        self.control("reveal")
+
     def unlist(self, order_id: str) -> None:
         """Leave an order out of the lists of open and closed orders; its trades and its id still lead to it."""
         self.control("unlist", order_id=order_id)

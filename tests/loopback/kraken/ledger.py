@@ -196,6 +196,12 @@ class Ledger:
                 if order.pair == pair and order.is_open and self._crosses(order):
                     self._trade(order, order.remaining, order.price or self._far_side(order), is_maker=True)
 
+    def reveal(self) -> None:
+        """Let every order show up from now on that was invisible."""
+        with self.lock:
+            for order in self.orders.values():
+                order.visible_at = min(order.visible_at, time.time())
+
     def on_hold(self) -> dict[str, Decimal]:
         """Return what open orders hold back, by asset."""
         held: dict[str, Decimal] = {}

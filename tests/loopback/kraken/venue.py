@@ -118,6 +118,7 @@ class KrakenVenue:
             "fill": self._fill,
             "place": self._place_by_hand,
             "cancel": self._cancel_at_venue,
+            "reveal": self.ledger.reveal,
             "unlist": lambda order_id: setattr(self.ledger.orders[order_id], "is_listed", False),
             "deposit": lambda asset, amount: self._move(asset, amount, "deposit"),
             "withdraw": lambda asset, amount, fee="0": self._move(asset, f"-{amount}", "withdrawal", fee=fee),
