@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from bots.brokers.base import AccountReport, KeyRights, VenueBroker, VenueError, VenueStatus
+from bots.brokers.budget import Purpose, spending
 from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.models import Bot, BotStatus, Order
 from bots.order_states import OPEN_STATES
@@ -86,7 +87,9 @@ def ask(context: Context) -> Answers:
         return Answers(f"The venue could not be asked: {error}", ASK_AGAIN)
 
 
+@spending(Purpose.LOOK_UPS)
 def _ask(broker: VenueBroker) -> Answers:
+    # A run that the background left no room for would shut live entries until the next one.
     status = broker.status()
     rights = broker.key_rights()
     if not rights.is_known:

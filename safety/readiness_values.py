@@ -50,11 +50,15 @@ EXPECTED_PER_VENUE = (
     "venue_no_withdrawal",
     "venue_account",
     "venue_clock",
+    "venue_key_alone",
     "orders_settled",
     "venue_withdrawal_unknown",
     "venue_ip_allow_list",
     "venue_key_age",
     "venue_maintenance",
+    "venue_rate",
+    "dead_man_switch",
+    "venue_validate",
 )
 EXPECTED = (*EXPECTED_EVERYWHERE, *EXPECTED_PER_VENUE)
 

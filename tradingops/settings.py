@@ -131,6 +131,8 @@ READINESS_MODULES = [
     "safety.checks.controls",
     "bots.readiness_checks",
     "bots.readiness_venues",
+    "bots.readiness_access",
+    "bots.readiness_order_path",
     "tradingops.readiness_checks",
 ]
 READINESS_PROCESSES = "bots.workers.facts.read_processes"
