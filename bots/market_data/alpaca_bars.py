@@ -57,7 +57,7 @@ def read_page(answer: Any, symbol: str) -> tuple[list[Any], str]:
     # A symbol without a bar is left out; Alpaca also writes null for none at all.
     if not isinstance(bars, dict) and not (isinstance(answer, dict) and "bars" in answer and bars is None):
         raise unsound("a page of bars")
-    rows, token = (bars or {}).get(symbol) or [], answer.get("next_page_token")
+    rows, token = (bars or {}).get(symbol, []), answer.get("next_page_token")
     if not isinstance(rows, list) or not (token is None or isinstance(token, str)):
         raise unsound("a page of bars")
     return rows, token or ""

@@ -68,7 +68,7 @@ def situations(draw: st.DrawFn) -> tuple[CandleSeries, PositionView, DealView | 
 
 
 @pytest.mark.parametrize(("strategy", "params"), CASES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(situation=situations())
 def test_every_proposal_is_one_that_a_venue_could_take(
     strategy: Strategy, params: dict[str, Any], situation: tuple[CandleSeries, PositionView, DealView | None]
@@ -91,7 +91,7 @@ def test_every_proposal_is_one_that_a_venue_could_take(
 
 
 @pytest.mark.parametrize(("strategy", "params"), CASES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(situation=situations(), future=STEPS)
 def test_no_strategy_looks_ahead(
     strategy: Strategy,
@@ -107,7 +107,7 @@ def test_no_strategy_looks_ahead(
 
 
 @pytest.mark.parametrize(("strategy", "params"), CASES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(situation=situations())
 def test_a_strategy_asked_twice_answers_the_same(
     strategy: Strategy, params: dict[str, Any], situation: tuple[CandleSeries, PositionView, DealView | None]
@@ -119,7 +119,7 @@ def test_a_strategy_asked_twice_answers_the_same(
 
 
 @pytest.mark.parametrize(("strategy", "params"), CASES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(situation=situations(), factor=st.sampled_from([2, 8, 1024]))
 def test_prices_in_another_unit_lead_to_the_same_trades(
     strategy: Strategy,
@@ -136,7 +136,7 @@ def test_prices_in_another_unit_lead_to_the_same_trades(
 
 
 @pytest.mark.parametrize(("strategy", "params"), CASES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(steps=STEPS)
 def test_ten_times_the_capital_buys_ten_times_as_much(
     strategy: Strategy, params: dict[str, Any], steps: list[int]
@@ -150,7 +150,7 @@ def test_ten_times_the_capital_buys_ten_times_as_much(
 
 
 @pytest.mark.parametrize(("strategy", "params"), CASES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(steps=STEPS)
 def test_an_entry_never_costs_more_than_the_largest_leg(
     strategy: Strategy, params: dict[str, Any], steps: list[int]
@@ -163,7 +163,7 @@ def test_an_entry_never_costs_more_than_the_largest_leg(
 
 
 @pytest.mark.parametrize(("strategy", "params"), CASES)
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(steps=st.lists(st.integers(-300, 300), min_size=30, max_size=80))
 def test_candles_never_lead_to_two_entries_on_one_of_them(
     strategy: Strategy, params: dict[str, Any], steps: list[int]
