@@ -19,6 +19,7 @@ from tradingops.dashboard import CHART_HOURS, live_context
 from tradingops.halt import halt_page, progress_part
 from tradingops.mode import page_context
 from tradingops.safety_actions import acts
+from tradingops.safety_dead_man import dead_man_page
 from tradingops.safety_page import live_part, safety_page
 from tradingops.second_factor_pages import own_page
 from tradingops.sign_in import sign_in, sign_in_code, sign_out
@@ -84,6 +85,7 @@ def extra_urls() -> list[URLPattern]:
         path("safety/", admin.site.admin_view(safety_page), name="console_safety"),
         *(path(f"safety/{name}/", admin.site.admin_view(act), name=f"console_{name}") for name, act in acts().items()),
         path("safety/what-if/", admin.site.admin_view(what_if_page), name="console_what_if"),
+        path("safety/dead-man/", admin.site.admin_view(dead_man_page), name="console_dead_man"),
         path("part/safety/", live_part, name="console_safety_live"),
         path("safety/halt/", admin.site.admin_view(halt_page), name="console_halt"),
         path("part/safety/progress/", progress_part, name="console_progress"),

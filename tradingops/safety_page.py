@@ -14,6 +14,7 @@ from django.utils import timezone
 from audit import bot_names
 from audit.admin_base import ok_or_login
 from audit.models import EventKind, OrderEvent
+from bots import dead_man
 from safety import readiness
 from safety.models import NotificationPrefs, RiskLimits
 from safety.permissions import CLEAR_HOLDS, ENGAGE, OPERATE_BOT, RELEASE, RUN_READINESS
@@ -74,6 +75,7 @@ def live_context(request: HttpRequest) -> dict[str, Any]:
         "results": safety_checklist.grouped(findings),
         "run": run,
         "going": going,
+        "dead_man_switches": dead_man.views(now),
         "may_run": request.user.has_perm(RUN_READINESS) and (going is None or going.is_lost),
         "prefs": NotificationPrefs.objects.first() if request.user.has_perm("safety.view_notificationprefs") else None,
         "has_limits": RiskLimits.objects.exists(),

@@ -32,6 +32,7 @@ from bots.brokers.kraken_budget import EngineCall, cancel_of
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.kraken_line import KrakenLine
 from bots.brokers.kraken_orders import (
+    dead_man_left,
     disagreement,
     entries,
     is_whole,
@@ -65,6 +66,8 @@ MARKET_STATES = {
     "limit_only": MarketStatus.POST_ONLY,
 }
 
+#: Seconds that a dead-man switch may be wound up for; milliseconds would be far outside.
+DEAD_MAN_S_MIN, DEAD_MAN_S_MAX = 10, 600
 #: What a refusal has to be about for it to be Kraken's word on the order itself.
 JUDGED = frozenset({Kind.ORDER, Kind.FUNDS, Kind.MODE, Kind.RIGHTS, Kind.DUPLICATE, Kind.LATE})
 
@@ -219,6 +222,21 @@ class KrakenBroker:
         if not isinstance(answer.get("descr"), dict):
             raise VenueError("Kraken was asked to check an order and gave no sound answer")
         return ""
+
+    def cancel_all_after(self, timeout_s: int) -> timedelta | None:
+        """Have Kraken cancel every order of the account in ``timeout_s`` seconds unless it is asked again; 0 switches that off.
+
+        See bots/dead_man.py, which alone may ask for it. Return how long Kraken waits, None once it is off. Raises VenueError
+        when that is not known, and ValueError for milliseconds and anything else that can't be meant.
+        """
+        if timeout_s and not DEAD_MAN_S_MIN <= timeout_s <= DEAD_MAN_S_MAX:
+            raise ValueError(f"{timeout_s} is no number of seconds from {DEAD_MAN_S_MIN} to {DEAD_MAN_S_MAX}")
+        try:
+            # Not ccxt's own call: it takes milliseconds, and what it makes of 60 switches the dead-man switch off.
+            answer = self._ask("post_cancelallordersafter", {"timeout": str(timeout_s)}, _soon())
+            return dead_man_left(answer, timeout_s)
+        except CallFailed as failed:
+            raise VenueError(f"Kraken's dead-man switch could not be set: {failed}") from failed
 
     def _listed(self, what: str, read: Callable[[kraken_lists.Ask, PairBook], T]) -> T:
         try:

@@ -15,6 +15,8 @@ from safety.intents import OrderIntent
 CLOCK_SKEW = timedelta(seconds=2)
 #: No figure of a venue is that long, or that many places away from the point.
 DIGITS_MAX = 40
+#: Kraken tells the times of its dead-man switch in whole seconds.
+DEAD_MAN_GRAIN = timedelta(seconds=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Sums and steps of figures as they were written; none is rounded.
 EXACT = Context(prec=80)
@@ -103,6 +105,25 @@ def transaction_id(answer: Raw) -> str:
     if isinstance(ids, list) and len(ids) == 1 and isinstance(ids[0], str) and ids[0]:
         return ids[0]
     raise unsound("the new order's id")
+
+
+def dead_man_left(answer: Raw, timeout_s: int) -> timedelta | None:
+    """Return how long the dead-man switch waits by Kraken's own clock, None when it is off. Raises CallFailed.
+
+    An answer that tells another time than was asked for is no answer to this question.
+    """
+    trigger = answer.get("triggerTime")
+    if not timeout_s:
+        if trigger in ("0", 0, None, ""):
+            return None
+        raise unsound("the word that the dead-man switch is off")
+    try:
+        left = datetime.fromisoformat(str(trigger)) - datetime.fromisoformat(str(answer.get("currentTime")))
+    except (ValueError, TypeError, OverflowError):
+        raise unsound("the time of the dead-man switch") from None
+    if abs(left - timedelta(seconds=timeout_s)) > DEAD_MAN_GRAIN:
+        raise unsound(f"a dead-man switch in {timeout_s} s")
+    return left
 
 
 def entries(answer: Raw, key: str) -> dict[str, Raw]:

@@ -4,6 +4,7 @@ from bots.models.account import Account, NonceKey
 from bots.models.book import Deal, EquitySnapshot, Position
 from bots.models.bot import Bot, BotStatus, BotTick, PaperBroker, Venue
 from bots.models.candle import Candle
+from bots.models.dead_man import DeadManSwitch
 from bots.models.order import Fill, Order
 from bots.models.rate_budget import KrakenTier, RateCounter, VenueAccess
 from bots.models.reconciliation import (
@@ -16,6 +17,7 @@ from bots.models.reconciliation import (
     ReconciliationRun,
     RunState,
 )
+from bots.models.shadow import ShadowBot, ShadowOrder
 from bots.models.worker import Lease, WorkerHeartbeat
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "BotStatus",
     "BotTick",
     "Candle",
+    "DeadManSwitch",
     "Deal",
     "Difference",
     "DifferenceKind",
@@ -42,6 +45,8 @@ __all__ = [
     "RateCounter",
     "ReconciliationRun",
     "RunState",
+    "ShadowBot",
+    "ShadowOrder",
     "Venue",
     "VenueAccess",
     "WorkerHeartbeat",

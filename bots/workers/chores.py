@@ -35,9 +35,13 @@ CHORE_MODULES = (
     "bots.readiness_chores",
     "bots.chores",
     "bots.account_chores",
+    "bots.reconciliation.chores",
     "bots.going_live_chores",
     "bots.safety_chores",
+    "bots.key_watch",
+    "bots.dead_man",
     "bots.sweep",
+    "bots.executor.shadow",
 )
 LEASE = "chores"
 #: Longer than a shard's: a chore may take its time, and nothing trades under this lease.
