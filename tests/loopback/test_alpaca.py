@@ -325,6 +325,16 @@ def test_bars_come_by_page_until_now_and_stand_on_their_grid(hosts: AlpacaLoopba
         assert all(one["l"] <= one["o"] <= one["h"] and one["l"] <= one["c"] <= one["h"] for one in bars)
 
 
+def test_newest_bars_come_first_on_request_and_go_on_where_the_page_ended(hosts: AlpacaLoopback) -> None:
+    client = rest(hosts.paper, hosts.data.url)
+    query = {"symbols": "KO", "timeframe": "5Min", "start": "2026-01-05T00:00:00Z", "limit": 3, "sort": "desc"}
+    first = client.get("/stocks/bars", query)
+    second = client.get("/stocks/bars", {**query, "page_token": first["next_page_token"]})
+    stamps = [datetime.fromisoformat(one["t"]) for one in first["bars"]["KO"] + second["bars"]["KO"]]
+    assert all(one - later == timedelta(minutes=5) for one, later in pairwise(stamps))
+    assert stamps[0] > datetime.now(UTC) - timedelta(minutes=15)
+
+
 def test_daily_bars_begin_at_midnight_in_new_york_and_weekends_have_none(venue: AlpacaLoopback) -> None:
     venue.set_round_the_clock(False)
     query = {"symbols": "AAPL", "timeframe": "1Day", "start": "2026-03-01", "end": "2026-03-13"}

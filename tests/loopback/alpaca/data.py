@@ -115,8 +115,8 @@ class DataVenue(RestVenue):
     ) -> list[Bar]:
         start, end = span
         if is_descending:
-            bars = reversed(list(self.market.bars(name, minutes, start, end)))
-            return list(islice((bar for bar in bars if after is None or bar.opened < after), count))
+            last = end if after is None else min(end, after - timedelta(seconds=1))
+            return list(islice(self.market.bars(name, minutes, start, last, newest_first=True), count))
         first = start if after is None else max(start, after + timedelta(seconds=1))
         return list(islice(self.market.bars(name, minutes, first, end), count))
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -77,6 +78,7 @@ def midnight(day: date) -> datetime:
     return _moment(day, "00:00")
 
 
+@lru_cache(4096)
 def _moment(day: date, clock: str) -> datetime:
     hour, minute = (int(part) for part in clock.split(":"))
     return datetime(day.year, day.month, day.day, hour, minute, tzinfo=NEW_YORK).astimezone(UTC)

@@ -136,22 +136,27 @@ class Market:
             book.last, book.last_at = price, time.time()
             book.prints.append((book.last_at, price, volume))
 
-    def bars(self, symbol: str, minutes: int, start: datetime, end: datetime) -> Iterator[Bar]:
-        """Yield the bars that opened from start to end, the unfinished one too. Where nobody traded there is none."""
+    def bars(
+        self, symbol: str, minutes: int, start: datetime, end: datetime, *, newest_first: bool = False
+    ) -> Iterator[Bar]:
+        """Yield the bars that opened from start to end, the unfinished one too. Where nobody traded there is none.
+
+        Each is made when it is taken, so that a page costs what it shows and not what was asked for.
+        """
         with self.lock:
             prints = list(self.books[symbol].prints)
         stamp = _stamps(minutes)
         by_bar: dict[datetime, list[tuple[Decimal, Decimal]]] = {}
         for at, price, volume in prints:
             by_bar.setdefault(stamp(datetime.fromtimestamp(at, UTC)), []).append((price, volume))
-        for opened in _openings(minutes, start, min(end, self.hours.now())):
+        for opened in _openings(minutes, start, min(end, self.hours.now()), newest_first=newest_first):
             if opened in by_bar:
                 yield _bar(opened, by_bar[opened])
             elif opened.timestamp() < self.started and self._is_traded(opened, minutes):
                 yield self._past(symbol, opened, minutes)
 
     def _is_traded(self, opened: datetime, minutes: int) -> bool:
-        return self.hours.overlaps(opened, opened + timedelta(minutes=minutes))
+        return self.hours.is_round_the_clock or self.hours.overlaps(opened, opened + timedelta(minutes=minutes))
 
     def _past(self, symbol: str, opened: datetime, minutes: int) -> Bar:
         """Return a bar from before the start: prices swung gently, and met the first one at the start."""
@@ -180,15 +185,22 @@ def _stamps(minutes: int) -> Callable[[datetime], datetime]:
     return lambda at: datetime.fromtimestamp(int(at.timestamp()) // step * step, UTC)
 
 
-def _openings(minutes: int, start: datetime, end: datetime) -> Iterator[datetime]:
-    opened = _stamps(minutes)(start)
-    while opened <= end:
-        if opened >= start:
-            yield opened
-        if minutes >= DAY_MIN:
-            opened = midnight(opened.astimezone(NEW_YORK).date() + DAY)
-        else:
-            opened += timedelta(minutes=minutes)
+def _openings(minutes: int, start: datetime, end: datetime, *, newest_first: bool) -> Iterator[datetime]:
+    """Yield every stamp from start to end, in either direction."""
+    stamp = _stamps(minutes)
+    first = stamp(start)
+    first = first if first >= start else _beside(first, minutes, 1)
+    opened, way = (stamp(end), -1) if newest_first else (first, 1)
+    while first <= opened <= end:
+        yield opened
+        opened = _beside(opened, minutes, way)
+
+
+def _beside(opened: datetime, minutes: int, way: int) -> datetime:
+    """Return the stamp after this one, or (-1) before it: days are not all as long."""
+    if minutes >= DAY_MIN:
+        return midnight(opened.astimezone(NEW_YORK).date() + way * DAY)
+    return opened + way * timedelta(minutes=minutes)
 
 
 def _bar(opened: datetime, traded: list[tuple[Decimal, Decimal]]) -> Bar:
