@@ -1,8 +1,9 @@
-"""Measuring every account, every ten seconds, and what follows from it. Paper and live are two chores, which fail apart."""
+"""Measuring every account, and what follows from it. Paper and live are two chores, which fail apart."""
 
 import logging
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import transaction
@@ -19,9 +20,12 @@ from bots.market_data.base import Feed, MarketDataError
 from bots.market_data.feeds import feed_for
 from bots.markets import Moment
 from bots.models import Account, Bot, BotStatus, PaperBroker, Position
+from bots.reconciliation import worth
 from bots.workers.chores import chore
 
 log = logging.getLogger(__name__)
+#: Reconciliation measures each account every 30 s; one that it did not reach for so long is measured by itself.
+RECONCILED_WITHIN = timedelta(seconds=45)
 DOLLARS = ("USD", "USDT", "USDC")
 MEASURED_FIELDS = [
     "cash_usd", "equity_usd", "measured_at", "day", "day_start_equity_usd", "peak_equity_usd",
@@ -36,18 +40,30 @@ def measure_paper_accounts(now: datetime) -> None:
 
 
 @chore(every_s=10)
-def measure_venue_accounts(now: datetime) -> None:
+def measure_unreconciled(now: datetime) -> None:
+    """Measure the accounts whose figures grow old. Usually none does: reconciliation measures with the balances that it reads."""
+    measure_venue_accounts(now, older_than=RECONCILED_WITHIN)
+
+
+def measure_venue_accounts(now: datetime, *, older_than: timedelta = timedelta(0)) -> None:
     """Measure every account at a venue that a bot trades on. One that does not answer keeps its old figures, and their age."""
     for venue, is_live in accounts_in_use():
+        known = Account.objects.filter(pk=account_name(venue, is_live=is_live)).first()
+        measured_at = None if known is None else known.measured_at
+        if measured_at is not None and timedelta(0) <= now - measured_at < older_than:
+            continue
         try:
-            account = measure_at_venue(venue, is_live=is_live)
+            act_on_losses(measure_at_venue(venue, is_live=is_live))
         except (BrokerUnavailable, VenueError, MarketDataError) as error:
             log.warning("the account at %s could not be measured: %s", venue, error)
-            continue
-        if is_live:
-            loss_triggers.stop_live_losses(account)
-        else:
-            loss_triggers.pause_paper_losers([account])
+
+
+def act_on_losses(account: Account) -> None:
+    """Do what a measured account at a venue asks for: live, its venue becomes reduce-only; on paper, its bots pause."""
+    if account.is_live:
+        loss_triggers.stop_live_losses(account)
+    else:
+        loss_triggers.pause_paper_losers([account])
 
 
 def measure_paper(moment: Moment) -> list[Account]:
@@ -78,26 +94,61 @@ def measure_paper(moment: Moment) -> list[Account]:
     return found
 
 
-def measure_at_venue(venue: str, *, is_live: bool) -> Account:
-    """Ask a venue for its account and keep the answer. Must run outside any transaction.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a venue said of an account, and when it was asked."""
 
-    Raises BrokerUnavailable, VenueError, and MarketDataError when something that it holds can't be valued now.
-    """
+    report: AccountReport
+    asked_at: datetime
+
+
+def ask_account(venue: str, *, is_live: bool) -> Answer:
+    """Ask a venue for its account. Must run outside any transaction. Raises BrokerUnavailable and VenueError."""
     # From before the question: an order that was filled meanwhile counts as not in the answer, which is the careful side.
     asked_at = timezone.now()
-    report = broker_for(venue, is_live=is_live).account()
+    return Answer(broker_for(venue, is_live=is_live).account(), asked_at)
+
+
+def measure_at_venue(venue: str, *, is_live: bool, answer: Answer | None = None) -> Account:
+    """Keep what a venue answered about its account, or ask it first. Must run outside any transaction.
+
+    What our books and the venue differ about counts as it ought to be until it is explained: see bots/reconciliation. Raises
+    BrokerUnavailable, VenueError, and MarketDataError when something that it holds can't be valued now.
+    """
+    answer = answer or ask_account(venue, is_live=is_live)
+    report, name = answer.report, account_name(venue, is_live=is_live)
+    known = Account.objects.filter(pk=name).first()
+    counted = figures_of(report) if known is None else worth.counted(known, figures_of(report))
+    equity_usd = _worth_usd(venue, counted, answer.asked_at)
     cash_usd = sum((report.cash_usd.get(name, Decimal(0)) for name in DOLLARS), Decimal(0))
-    equity_usd = cash_usd + _holdings_usd(venue, report, asked_at)
     with unit():
-        books = load_account_books(account_name(venue, is_live=is_live), asked_at, lock=True)
+        books = load_account_books(name, answer.asked_at, lock=True)
         on_hold = sum((report.on_hold.get(name, Decimal(0)) for name in DOLLARS), Decimal(0))
         # Our own orders' share is counted at each claim; what the orders of others hold back can't be spent.
         others = max(on_hold - reserved_on_account_usd(books), Decimal(0))
         account = books.account
-        measured(account, equity_usd, cash_usd - others, asked_at)
+        measured(account, equity_usd, cash_usd - others, answer.asked_at)
         account.flags = list(report.flags)
         account.save(update_fields=[*MEASURED_FIELDS, "flags"])
     return account
+
+
+def figures_of(report: AccountReport) -> dict[str, Decimal]:
+    """Return everything that an account holds, by asset, money too."""
+    return {**report.holdings, **report.cash_usd}
+
+
+def price_usd(venue: str, asset: str, now: datetime) -> Decimal | None:
+    """Return what a unit of an asset is worth at the bid; None without a market in dollars. Raises MarketDataError."""
+    if asset in DOLLARS:
+        return Decimal(1)
+    feed = feed_for(venue)
+    known = set(feed.symbols())
+    names = [asset, *(f"{asset}/{name}" for name in DOLLARS)]
+    symbol = next((one for one in names if one in known), None) or next(
+        (one for one in names if _is_listed(feed, one)), None
+    )
+    return None if symbol is None else feed.quote(symbol, now).bid
 
 
 def accounts_in_use() -> list[tuple[str, bool]]:
@@ -110,17 +161,12 @@ def accounts_in_use() -> list[tuple[str, bool]]:
     return [*((venue, True) for venue in sorted(set(live))), *((venue, False) for venue in sorted(set(paper)))]
 
 
-def _holdings_usd(venue: str, report: AccountReport, now: datetime) -> Decimal:
-    """Return what the holdings are worth at the bid. What has no market in dollars counts for nothing. Raises MarketDataError."""
-    feed, total = feed_for(venue), Decimal(0)
-    known = set(feed.symbols())
-    for asset, quantity in report.holdings.items():
-        names = [asset, *(f"{asset}/{name}" for name in DOLLARS)]
-        symbol = next((one for one in names if one in known), None) or next(
-            (one for one in names if _is_listed(feed, one)), None
-        )
-        if symbol is not None and quantity:
-            total += quantity * feed.quote(symbol, now).bid
+def _worth_usd(venue: str, figures: Mapping[str, Decimal], now: datetime) -> Decimal:
+    """Return what these assets are worth at the bid. What has no market in dollars counts for nothing. Raises MarketDataError."""
+    total = Decimal(0)
+    for asset, quantity in figures.items():
+        price = price_usd(venue, asset, now) if quantity else None
+        total += quantity * (price or Decimal(0))
     return total
 
 

@@ -12,8 +12,10 @@ from decimal import Decimal
 from django.db.models import Q
 
 from bots.batch import AccountFigures, load_orders
-from bots.models import Account, Bot, Fill, Order, PaperBroker, Position
+from bots.models import Account, AssetBaseline, Bot, Difference, Fill, Order, PaperBroker, Position
 from bots.order_states import OPEN_STATES
+from bots.reconciliation.compare import assets_of
+from bots.reconciliation.facts import externals_of
 from safety.intents import Quote, Side
 
 #: A measurement that is older says nothing of what the account is worth now.
@@ -69,13 +71,17 @@ class AccountBooks:
     """One account with everything that its bots hold and have on order.
 
     ``bots`` are those that trade it or hold something on it, by id; ``positions`` those of its book that hold something;
-    ``orders`` its orders that are open or recent, oldest first.
+    ``orders`` its orders that are open or recent, oldest first. ``externals`` are open orders of others, ``bought`` what others
+    bought there since it was armed, by asset, with the last price; ``differences`` what is not settled about it.
     """
 
     account: Account
     bots: dict[int, Bot] = field(default_factory=dict)
     positions: list[Position] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
+    externals: list[Order] = field(default_factory=list)
+    bought: dict[str, tuple[Decimal, Decimal | None]] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
 
     @property
     def open_orders(self) -> list[Order]:
@@ -120,6 +126,30 @@ class AccountBooks:
             if price is None or total is None:
                 return None
             total += position.quantity * price
+        others = self._others_exposure_usd(quote)
+        return None if total is None or others is None else total + others
+
+    def bought_by_others(self, symbol: str) -> Decimal:
+        """Return what others bought of a symbol's asset since the account was armed, less what they sold; never below zero."""
+        quantity, _ = self.bought.get(assets_of(symbol)[0], (Decimal(0), None))
+        return max(quantity, Decimal(0))
+
+    def _others_exposure_usd(self, quote: Quote) -> Decimal | None:
+        """Return what others bought since the account was armed, and may still buy; None when a price is not known."""
+        total, base = Decimal(0), assets_of(quote.symbol)[0]
+        for asset, (quantity, last_price) in self.bought.items():
+            price = price_or_none(quote.bid) if asset == base else last_price
+            if quantity > 0 and price is None:
+                return None
+            total += max(quantity, Decimal(0)) * (price or Decimal(0))
+        for order in self.externals:
+            if order.side != Side.BUY:
+                continue
+            _, last_price = self.bought.get(assets_of(order.symbol)[0], (Decimal(0), None))
+            price = order.limit_price or (price_or_none(quote.ask) if order.symbol == quote.symbol else last_price)
+            if price is None:
+                return None
+            total += order.remaining_quantity * price
         return total
 
     def is_measured(self, now: datetime) -> bool:
@@ -217,7 +247,16 @@ def load_account_books(name: str, since: datetime, *, lock: bool = False) -> Acc
     # open order and as held. The other way round it would not count at all, and a limit would let the next order pass.
     positions = list(holders)
     bots |= {bot.pk: bot for bot in Bot.objects.filter(pk__in={one.bot_id for one in positions} - bots.keys())}
-    return AccountBooks(account, bots, positions, orders)
+    moved = AssetBaseline.objects.filter(account=account).exclude(external_quantity=Decimal(0))
+    return AccountBooks(
+        account,
+        bots,
+        positions,
+        orders,
+        externals=list(externals_of(account).filter(external_ended_at__isnull=True)),
+        bought={one.asset: (one.external_quantity, one.external_price) for one in moved},
+        differences=list(Difference.objects.filter(account=account, closed_at__isnull=True).order_by("id")),
+    )
 
 
 def _account(name: str, *, lock: bool) -> Account:

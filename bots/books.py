@@ -58,6 +58,16 @@ def apply_fill(book: Book, side: Side, quantity: Decimal, price: Decimal, fee: D
         )
 
 
+def apply_write_off(book: Book, quantity: Decimal) -> Book:
+    """Return the book after ``quantity`` was found to be gone: its share of the cost is lost, and no money moved.
+
+    The share is as for a sale. Raises BookError for more than is held.
+    """
+    with localcontext(EXACT):
+        gone = apply_fill(book, Side.SELL, quantity, Decimal(0), Decimal(0))
+        return replace(gone, cash_flow=book.cash_flow)
+
+
 def unrealised_pnl(book: Book, mark_price: Decimal) -> Decimal:
     """Return what would be gained, before fees, if the position were sold at ``mark_price``."""
     with localcontext(EXACT):

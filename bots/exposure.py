@@ -15,8 +15,9 @@ from bots.books import EXACT
 from bots.bot_params import planned_leg_usd
 from bots.brokers.base import FeeSchedule, MarketView
 from bots.instruments import is_major
-from bots.models import Bot, BotStatus, Order, Position
+from bots.models import Bot, BotStatus, Difference, Order, Position
 from bots.order_states import OrderStatus
+from bots.reconciliation.compare import about
 from safety import live_gate, readiness
 from safety.intents import Exposure, OrderIntent, Side
 
@@ -90,19 +91,21 @@ def gather_live(
         quote, account = market.view.quote, shared.account
         in_symbol = [order for order in shared.open_orders if order.symbol == intent.symbol]
         unknown = _unknown(in_symbol, intent.symbol)
-        held = value_usd(sum((one.quantity for one in shared.positions_in(intent.symbol)), Decimal(0)), quote)
+        others = [order for order in shared.externals if order.symbol == intent.symbol]
+        quantities = [one.quantity for one in shared.positions_in(intent.symbol)]
+        held = value_usd(sum(quantities, shared.bought_by_others(intent.symbol)), quote)
         known = baselines(account, utc_day(now))
         return replace(
             _of_bot(books, intent, market, now),
             cash_free_usd=shared.cash_free_usd(quote, market.fees.taker, now),
-            open_orders_account=len(shared.open_orders),
+            open_orders_account=len(shared.open_orders) + len(shared.externals),
             sent_last_minute_account=_sent_since(shared.orders, now - RECENT),
             opposite_prices=_opposite_prices(in_symbol, intent),
             unknown_on_symbol=len(unknown),
-            reconciliation_open=tuple(f"the outcome of order {one.client_order_id} is not known" for one in unknown),
+            reconciliation_open=reconciliation_open(intent.symbol, shared.differences, unknown),
             live_fills=books.position.filled_orders if intent.is_live else None,
             equity_usd=shared.equity_usd(quote, now),
-            symbol_exposure_usd=_sum(held, reserved_usd(in_symbol, quote)),
+            symbol_exposure_usd=_sum(held, reserved_usd([*in_symbol, *others], quote)),
             gross_exposure_usd=shared.gross_exposure_usd(quote, now),
             day_start_equity_usd=known.day_start_usd,
             peak_equity_usd=known.peak_usd,
@@ -111,6 +114,14 @@ def gather_live(
             locks=live_gate.read_locks(intent.venue, dry_run=books.bot.dry_run) if intent.is_live else None,
             readiness=readiness.verdict(intent.venue) if intent.is_live else None,
         )
+
+
+def reconciliation_open(
+    symbol: str, differences: Iterable[Difference], unknown: Iterable[Order] = ()
+) -> tuple[str, ...]:
+    """Return what is not settled about a symbol between our books and the venue, for people; empty when nothing is."""
+    outcomes = (f"the outcome of order {one.client_order_id} is not known" for one in unknown)
+    return (*about(symbol, differences), *outcomes)
 
 
 def held_reason(bot: Bot) -> str:

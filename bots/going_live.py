@@ -24,6 +24,7 @@ from bots.markets import market_for
 from bots.models import Bot, BotStatus, Deal, Order, PaperBroker, Position, Venue
 from bots.order_ids import random_order_id
 from bots.order_states import OPEN_STATES, RESTING_STATES
+from bots.reconciliation import movements
 from safety import readiness
 from safety.intents import OrderIntent, OrderType, Side
 
@@ -59,6 +60,7 @@ def set_live(
         if not bot.is_live:
             _leave_paper_book(bot, actor, now)
             bot.dry_run, bot.went_live_at = False, now
+            movements.arm(bot)
         bot.turning_to_paper = False
         bot.attended_at = now if is_person else bot.attended_at
         _audit(bot, "live_enabled", before, LIVE, actor, reason)

@@ -4,11 +4,12 @@ Books are keyed by (bot, is_live); paper and live never meet here. The arithmeti
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from decimal import Decimal, localcontext
 
 from audit.decimals import decimal_text
 from bots.batch import BotBooks
-from bots.books import EXACT, Book, apply_fill
+from bots.books import EXACT, Book, apply_fill, apply_write_off
 from bots.brokers.base import Execution
 from bots.models import Deal, Fill, Order, Position
 from safety.intents import InstrumentRules, Side
@@ -160,3 +161,30 @@ def _count_deal(deal: Deal, position: Position) -> None:
         position.losing_streak, position.last_loss_at = position.losing_streak + 1, position.last_exit_at
     else:
         position.losing_streak = 0
+
+
+def write_off(position: Position, deal: Deal | None, quantity: Decimal, at: datetime) -> Decimal:
+    """Take ``quantity`` out of a book at cost, since it is not there, and return the cost, which is lost.
+
+    Whatever order and fills say stays as it was. A deal that nothing is left of is closed. The bot must be locked, and whoever
+    calls this records why. Raises BookError when the book holds less.
+    """
+    before = book_of(position)
+    book = apply_write_off(before, quantity)
+    lost = before.cost - book.cost
+    position.quantity, position.cost, position.realised_pnl = book.quantity, book.cost, book.realised_pnl
+    position.save(update_fields=["quantity", "cost", "realised_pnl"])
+    if deal is not None:
+        with localcontext(EXACT):
+            deal.pnl -= lost
+            deal.sold_quantity += quantity
+        if not position.quantity:
+            deal.closed_at = at
+        deal.save(update_fields=["pnl", "sold_quantity", "closed_at"])
+    return lost
+
+
+def take_in(position: Position, quantity: Decimal, price: Decimal) -> None:
+    """Let a book buy ``quantity`` at ``price`` from the owner's part of the account, before it is sold. Not saved here."""
+    book = apply_fill(book_of(position), Side.BUY, quantity, price, Decimal(0))
+    position.quantity, position.cost, position.cash_flow = book.quantity, book.cost, book.cash_flow

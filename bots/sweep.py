@@ -2,8 +2,9 @@
 
 An order that its sender did not end by its deadline and a grace becomes UNKNOWN. An UNKNOWN one is looked up until it is found,
 and adopted, or until three whole look-ups did not find it, the last of them well after the deadline: then it was NOT_SENT.
-Resting orders are looked up too, for their fills. Cancels that were requested are sent, and sent
-again until the venue's record shows what became of the order. Nothing here sends an order.
+Cancels that were requested are sent, and sent again until the venue's record shows what became of the order. The fills of
+resting orders are found by reconciliation, in one list for all; only where that has not been read for a while is each looked up
+here. Nothing here sends an order.
 """
 
 import logging
@@ -18,8 +19,9 @@ from bots.brokers.base import LookUp
 from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.executor.steps import intent_of
 from bots.executor.venue import GRACE, apply, carry_out_cancel, to_not_sent, to_unknown
-from bots.models import Order
+from bots.models import AccountSync, Order
 from bots.order_states import RESTING_STATES, OrderStatus
+from bots.reconciliation import alarms, turns
 from bots.workers.chores import chore
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,10 @@ RESTING_EVERY = timedelta(seconds=30)
 CANCEL_EVERY = timedelta(seconds=3)
 #: A venue may fill an order after it acknowledged the cancel: one that ended is looked up for so long.
 LATE_FOR = timedelta(seconds=90)
+#: Reconciliation lists the open orders every 10 s while any rest: so much later resting orders are looked up one by one.
+LISTED_WITHIN = timedelta(seconds=45)
+#: An outcome that is not known for so long is put before a person. Most are resolved before.
+TELL_AFTER = timedelta(seconds=20)
 #: How many orders one round looks up, so that it ends before the next is due.
 ROUND_MAX = 5
 #: How long a part of a round goes on asking a slow venue: the other chores, the kill switch's too, wait meanwhile.
@@ -45,6 +51,7 @@ ENDED = (OrderStatus.CANCELED, OrderStatus.EXPIRED)
 def sweep(now: datetime) -> None:
     """Do one round: give up on senders that did not answer, send the cancels that wait, then look up what is open."""
     end_overdue(now)
+    tell_of_unknown(now)
     carry_out_cancels(now)
     _each(due_look_ups(now), lambda order: look_up(order, now))
 
@@ -73,11 +80,28 @@ def end_overdue(now: datetime) -> list[Order]:
     return _each(overdue[:100], lambda order: to_unknown(order.pk, reason))
 
 
+def tell_of_unknown(now: datetime) -> list[Order]:
+    """Raise an alarm, once for each, about orders whose outcome has not been known for a while; return those orders."""
+    unknown = Order.objects.filter(status=OrderStatus.UNKNOWN, updated_at__lt=now - TELL_AFTER).select_related("bot")
+    told = []
+    for order in unknown.order_by("id")[:100]:
+        subject = f"order:{order.client_order_id}"
+        if alarms.was_raised(alarms.UNKNOWN, subject):
+            continue
+        with apart(f"order {order.client_order_id}: nobody could be told that its outcome is not known"):
+            name = "" if order.bot is None else f" of {order.bot.name}"
+            text = f"Nobody knows what became of order {order.client_order_id}{name}: {order.venue} is asked again and again."
+            alarms.alarm(alarms.UNKNOWN, subject, f"{text} Entries in {order.symbol} wait.")
+            told.append(order)
+    return told
+
+
 def due_look_ups(now: datetime) -> list[Order]:
     """Return the orders whose turn it is, those with an unknown outcome first, the longest waiting of each first."""
     over_network = Order.objects.filter(deadline_at__isnull=False)
     unknown = over_network.filter(status=OrderStatus.UNKNOWN).filter(_not_since(now - UNKNOWN_EVERY))
     resting = over_network.filter(status__in=RESTING_STATES).filter(_not_since(now - RESTING_EVERY))
+    resting = resting.exclude(_is_listed(now))
     ended = over_network.filter(status__in=ENDED, updated_at__gt=now - LATE_FOR).filter(_not_since(now - LATE_FOR / 3))
     oldest = (F("looked_up_at").asc(nulls_first=True), "id")
     found = list(unknown.order_by(*oldest)[:ROUND_MAX])
@@ -95,7 +119,11 @@ def look_up(order: Order, now: datetime) -> Order:
         log.warning("order %s can't be looked up: %s", order.client_order_id, unavailable)
         return order
     if answer.found is not None:
-        return apply(order.pk, answer.found, adopt=order.status == OrderStatus.UNKNOWN)
+        stored = apply(order.pk, answer.found, adopt=order.status == OrderStatus.UNKNOWN)
+        if order.status == OrderStatus.UNKNOWN:
+            # What it did may have been taken for something else meanwhile.
+            turns.want(order.venue, is_live=order.is_live, by="unknown")
+        return stored
     return _not_found(order, answer, now)
 
 
@@ -122,6 +150,15 @@ def _each(orders: Iterable[Order], act: Callable[[Order], Order]) -> list[Order]
         with apart(f"order {order.client_order_id}: what became of it could not be written"):
             done.append(act(order))
     return done
+
+
+def _is_listed(now: datetime) -> Q:
+    """Return which orders are on accounts whose open orders were listed a moment ago."""
+    syncs = AccountSync.objects.filter(listed_at__gt=now - LISTED_WITHIN, listed_at__lte=now)
+    found = Q(pk__in=[])
+    for venue, is_live in syncs.values_list("account__venue", "account__is_live"):
+        found |= Q(venue=venue, is_live=is_live)
+    return found
 
 
 def _not_since(moment: datetime) -> Q:

@@ -21,7 +21,7 @@ from bots.accounts import AccountBooks, account_name, load_account_books
 from bots.batch import RECENT, TICKING, BotBooks, load_books
 from bots.brokers.base import Execution, OrderReport
 from bots.brokers.factory import BrokerUnavailable, broker_for
-from bots.executor import steps
+from bots.executor import aftermath, steps
 from bots.exposure import Market, gather_live
 from bots.ledger import note_acceptance, note_rejection
 from bots.market_data.base import MarketDataError
@@ -106,17 +106,20 @@ def apply(order_id: int, report: OrderReport, rules: InstrumentRules | None = No
     _refuse_open_transaction()
     rules = rules or _rules_of(order_id)
     with _locked(order_id) as (order, books):
-        before = order.status
+        before, filled_before = order.status, order.filled_quantity
         if adopt and before in (OrderStatus.UNKNOWN, OrderStatus.NOT_SENT):
             steps.event(order, EventKind.ADOPTED, reason="found at the venue")
         order.venue_order_id = report.venue_order_id or order.venue_order_id
         for step in _advances(order, report):
+            aftermath.cover_oversale(order, _fresh(order, step), books)
             # Only news: the sweep leaves an order alone that ended a while ago, and so must not make it look young again.
             order.updated_at = timezone.now()
             steps.book(order, step, books, rules)
         order.save()
         _note_outcome(before, order, books, report)
         _withdraw_unwanted(before, order, books.bot)
+        has_filled = order.filled_quantity > filled_before
+        aftermath.follow_up(before, order, books, rules, had_fills=has_filled, adopt=adopt)
         return order
 
 
@@ -185,7 +188,7 @@ def _claim(intent: OrderIntent, market: Market, fence: Fence | None) -> Claim:
             return Claim(standing, denials=(steps.record_repeat(intent),))
         order = steps.pending(intent, fence)
         steps.wish(order, market)
-        gone = _no_longer_wanted(books.bot, fence)
+        gone = _no_longer_wanted(intent, books.bot, fence)
         if gone is not None:
             return Claim(steps.deny(order, (gone,)).order, denials=(gone,))
         exposure = gather_live(books, account, intent, market, now=now)
@@ -202,8 +205,13 @@ def _read(intent: OrderIntent, since: datetime) -> tuple[AccountBooks, BotBooks]
     return account, load_books([intent.bot_id], since, lock=True, is_live=intent.is_live)[intent.bot_id]
 
 
-def _no_longer_wanted(bot: Bot, fence: Fence | None) -> Denial | None:
-    """Deny what a bot's tick decided before the bot was stopped: the tick has let its lock go. Read under the bot's lock."""
+def _no_longer_wanted(intent: OrderIntent, bot: Bot, fence: Fence | None) -> Denial | None:
+    """Deny what a bot's tick decided before the bot was stopped, or moved: the tick has let its lock go. Under the bot's lock."""
+    if not intent.is_live and (bot.is_live or not bot.trades_at_venue):
+        # A live order of a bot that is on paper by now meets the live gate.
+        return Denial(
+            "INTENT_EXPIRED", "The bot trades elsewhere since a moment ago.", "the venue's paper account", "left"
+        )
     if bot.status in TICKING or (fence is None and bot.status != BotStatus.ARCHIVED):
         return None
     return Denial("INTENT_EXPIRED", "The bot was stopped while the order was prepared.", "running", bot.status)

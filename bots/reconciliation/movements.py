@@ -1,0 +1,235 @@
+"""What moves the owner's part of an account: each movement counts once, with a row that says what it was.
+
+Whoever writes here has the account's row locked; but for ``lend``, which a fill's own transaction calls, with its bot locked. The
+baselines' own rows come last of all, so that the two never wait for each other.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, localcontext
+
+from django.utils import timezone
+
+from audit.fields import canonical_json
+from audit.log import OperatorEventRecord, record
+from bots.accounts import account_name
+from bots.baselines import move_baselines
+from bots.books import EXACT
+from bots.brokers.base import Execution
+from bots.models import (
+    Account,
+    AccountMovement,
+    AccountSync,
+    AssetBaseline,
+    Bot,
+    Fill,
+    MovementKind,
+    Order,
+    PaperBroker,
+)
+from bots.reconciliation.alarms import ACTOR
+from bots.reconciliation.balances import MONEY, Movement
+from bots.reconciliation.compare import assets_of
+from bots.reconciliation.facts import positions_of
+
+#: Movements that are neither gain nor loss: they move what losses are judged by. Trades of others do not, see the ADR.
+NEUTRAL = frozenset({"deposit", "withdrawal", "reward", "other"})
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """A movement with what it is worth in USD; None for one that moves no loss baseline."""
+
+    movement: Movement
+    value_usd: Decimal | None
+
+
+def count(account: Account, valued: Iterable[Valued], *, baseline_at: datetime) -> list[AccountMovement]:
+    """Count these movements, each once, and return those that were new. The account is locked, in an audit unit.
+
+    What happened before the baseline was taken is in it already: it is kept, so that it is known, and moves nothing.
+    """
+    found = []
+    for one in valued:
+        row = _row(account, one, counts=one.movement.happened_at >= baseline_at)
+        if row is None:
+            continue
+        found.append(row)
+        if row.counts:
+            _carry_out(account, row, one.movement.price)
+    return found
+
+
+def note_before(account: Account, movements: Iterable[Movement]) -> None:
+    """Keep movements that the baseline holds already, however late they are listed again."""
+    for one in movements:
+        _row(account, Valued(one, None), counts=False)
+
+
+def undo_ours(account: Account, since: datetime) -> list[AccountMovement]:
+    """Take back what was counted as others' trades and is in our own books by now; return it. The account is locked."""
+    rows = AccountMovement.objects.filter(
+        account=account, kind=MovementKind.EXTERNAL_FILL, undone_at__isnull=True, happened_at__gte=since
+    )
+    by_trade = {one.reference.removeprefix("fill:"): one for one in rows}
+    booked = Fill.objects.filter(venue=account.venue, is_live=account.is_live, trade_id__in=sorted(by_trade))
+    ours = set(booked.values_list("trade_id", flat=True))
+    undone = [one for one in rows if one.reference.removeprefix("fill:") in ours]
+    for row in undone:
+        row.undone_at = timezone.now()
+        row.save(update_fields=["undone_at"])
+        if row.counts:
+            _shift(account, row.asset, -row.quantity, is_external=True)
+        _audit(account, "account_movement_undone", _shown(row), "it was a trade of our own")
+    return undone
+
+
+def lend(order: Order, execution: Execution, quantity: Decimal, money: Decimal) -> None:
+    """Let the owner's part sell ``quantity`` to our books for ``money``. The order's bot is locked, in an audit unit.
+
+    Before a baseline was taken nothing is moved: it will be taken from what the books then say.
+    """
+    name = account_name(order.venue, is_live=order.is_live)
+    account = Account.objects.filter(pk=name).first()
+    if account is None or not AccountSync.objects.filter(account=account, baseline_at__isnull=False).exists():
+        return
+    base, quote = assets_of(order.symbol)
+    reference, kind = f"oversold:{execution.trade_id}", MovementKind.OVERSOLD
+    for asset, moved in ((base, -quantity), (quote, money)):
+        _note(account, Movement(reference, asset, kind, moved, execution.filled_at))
+
+
+def set_baselines(account: Account, figures: Mapping[str, Decimal], *, at: datetime) -> None:
+    """Take the baseline: what the account holds that no book accounts for. The account is locked, in an audit unit."""
+    before = {one.asset: one.quantity for one in AssetBaseline.objects.filter(account=account)}
+    AssetBaseline.objects.filter(account=account).delete()
+    rows = [AssetBaseline(account=account, asset=asset, quantity=one, agreed_at=at) for asset, one in figures.items()]
+    AssetBaseline.objects.bulk_create(rows)
+    record(
+        OperatorEventRecord(
+            actor=ACTOR,
+            action="baseline_taken",
+            object=f"account:{account.name}",
+            old=canonical_json(before),
+            new=canonical_json(dict(figures)),
+            reason="what the account held besides our books when bots were armed on it",
+        )
+    )
+
+
+def settle(account: Account, asset: str, quantity: Decimal, reference: str) -> None:
+    """Move one baseline since a person accepted the venue's figure. The account is locked, in an audit unit."""
+    _note(account, Movement(reference, asset, MovementKind.SETTLED, quantity, timezone.now()))
+
+
+def follow(account: Account, deltas: Mapping[str, Decimal], at: datetime) -> None:
+    """Let baselines take on what the venue shows: its rounding, and assets that no bot here trades. The account is locked."""
+    for asset, delta in deltas.items():
+        row = _locked(account, asset)
+        with localcontext(EXACT):
+            row.quantity += delta
+        row.agreed_at = at
+        row.save()
+
+
+def arm(bot: Bot) -> None:
+    """Have the baseline of a live bot's account taken anew, unless another bot is live there, or something is held there.
+
+    Called in the audit unit that sets the bot live. What was there between two times of trading is not looked through again.
+    """
+    others = Bot.objects.filter(venue=bot.venue, dry_run=False).exclude(pk=bot.pk).exists()
+    account = Account.objects.filter(pk=account_name(bot.venue, is_live=True)).first()
+    if others or account is None or any(one.quantity for one in positions_of(account)):
+        return
+    AccountSync.objects.filter(account=account).update(baseline_at=None, doubts="{}", history_since=None)
+
+
+def carry(bot: Bot, *, symbol_before: str, paper_broker_before: str) -> None:
+    """Keep the accounts right when a bot's symbol or paper broker changes: what its trades brought counts elsewhere from now on.
+
+    The bot holds nothing. It is locked, in an audit unit.
+    """
+    for position in bot.positions.all():
+        account = Account.objects.filter(pk=account_name(bot.venue, is_live=position.is_live)).first()
+        is_armed = AccountSync.objects.filter(account=account, baseline_at__isnull=False).exists()
+        if account is None or not is_armed or not position.cash_flow:
+            continue
+        moved: dict[str, Decimal] = {}
+        if position.is_live or paper_broker_before == PaperBroker.VENUE:
+            moved[assets_of(symbol_before)[1]] = position.cash_flow
+        if position.is_live or bot.paper_broker == PaperBroker.VENUE:
+            quote = assets_of(bot.symbol)[1]
+            moved[quote] = moved.get(quote, Decimal(0)) - position.cash_flow
+        reference = f"carried:{bot.pk}:{bot.revision}:{position.is_live}"
+        for asset, quantity in moved.items():
+            if quantity:
+                _note(account, Movement(reference, asset, MovementKind.CARRIED, quantity, timezone.now()))
+
+
+def _note(account: Account, movement: Movement) -> None:
+    row = _row(account, Valued(movement, None), counts=True)
+    if row is not None:
+        _carry_out(account, row)
+
+
+def _row(account: Account, one: Valued, *, counts: bool) -> AccountMovement | None:
+    """Keep a movement; None when it is kept already."""
+    movement = one.movement
+    known = AccountMovement.objects.filter(account=account, reference=movement.reference, asset=movement.asset)
+    if known.exists():
+        return None
+    return AccountMovement.objects.create(
+        account=account,
+        reference=movement.reference,
+        asset=movement.asset,
+        kind=movement.kind,
+        quantity=movement.quantity,
+        value_usd=one.value_usd if counts else None,
+        counts=counts,
+        happened_at=movement.happened_at,
+        noted_at=timezone.now(),
+    )
+
+
+def _carry_out(account: Account, row: AccountMovement, price: Decimal | None = None) -> None:
+    is_external = row.kind == MovementKind.EXTERNAL_FILL
+    _shift(account, row.asset, row.quantity, is_external=is_external, price=price)
+    if row.value_usd:
+        move_baselines(account, row.value_usd)
+    _audit(account, "account_moved", _shown(row), "")
+
+
+def _shift(
+    account: Account, asset: str, quantity: Decimal, *, is_external: bool = False, price: Decimal | None = None
+) -> None:
+    row = _locked(account, asset)
+    with localcontext(EXACT):
+        row.quantity += quantity
+        if is_external and asset not in MONEY:
+            row.external_quantity += quantity
+            row.external_price = price or row.external_price
+    row.save()
+
+
+def _locked(account: Account, asset: str) -> AssetBaseline:
+    AssetBaseline.objects.get_or_create(account=account, asset=asset)
+    return AssetBaseline.objects.select_for_update(no_key=True).get(account=account, asset=asset)
+
+
+def _shown(row: AccountMovement) -> str:
+    return canonical_json(
+        {
+            "reference": row.reference,
+            "kind": row.kind,
+            "asset": row.asset,
+            "quantity": row.quantity,
+            "value_usd": row.value_usd,
+            "happened_at": row.happened_at.isoformat(),
+        }
+    )
+
+
+def _audit(account: Account, action: str, new: str, reason: str) -> None:
+    what = f"account:{account.name}"
+    record(OperatorEventRecord(actor=ACTOR, action=action, object=what, old="", new=new, reason=reason))

@@ -1,0 +1,147 @@
+"""A person accepts the venue's figure: the owner's part of the account gives way first, and then what our books hold."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import ROUND_DOWN, Decimal, localcontext
+
+from django.utils import timezone
+
+from audit.decimals import decimal_text
+from audit.log import OperatorEventRecord, record, unit
+from bots import ledger
+from bots.account_chores import price_usd
+from bots.baselines import move_baselines
+from bots.books import EXACT
+from bots.market_data.base import MarketDataError
+from bots.models import Account, AccountSync, Bot, Deal, Difference
+from bots.reconciliation import differences, movements
+from bots.reconciliation.balances import ZERO, Standing, settled
+from bots.reconciliation.compare import assets_of
+from bots.reconciliation.differences import ACCEPTED, FIGURES, NOTED
+from bots.reconciliation.facts import baselines_of, positions_of, read_books
+
+#: A figure that is accepted has to be so young: the account may have moved since.
+SEEN_WITHIN = timedelta(minutes=5)
+#: What books are shortened by is shared out in steps of this size; what is left over goes to the last that has it.
+CUT_STEP = Decimal("1e-8")
+
+
+class SettleError(Exception):
+    """The difference can't be settled as things stand; the message says why and what to do. Nothing has changed."""
+
+
+def settle(difference_id: int, *, actor: str, reason: str, seen_venue: Decimal | None = None) -> Difference:
+    """Accept the venue's figure of a difference, or take note of one that is about an order, and return it closed.
+
+    ``seen_venue`` is the venue's figure that the person saw: if it is another by now, nothing is done. What is missing is taken
+    from the owner's part first, then from the books of the bots that hold it, each by its share: their positions shrink at
+    cost, which counts as a loss. What is there without an explanation becomes the owner's, and is no gain. The caller has
+    checked that the person may (``CLEAR_HOLDS``). The same settlement again returns what was done. Not inside a transaction:
+    a price may be asked for. Raises SettleError, and Difference.DoesNotExist.
+    """
+    if not reason.strip():
+        raise SettleError("Say why: settling a difference needs a reason. It is kept in the operator events.")
+    price = _price(Difference.objects.select_related("account").get(pk=difference_id))
+    with unit():
+        account = Account.objects.select_for_update(no_key=True).get(differences=difference_id)
+        found = Difference.objects.select_for_update().get(pk=difference_id)
+        if found.closed_at is not None:
+            if found.closed_by == actor and found.outcome in (ACCEPTED, NOTED):
+                return found
+            raise SettleError("It was closed meanwhile. Nothing more has to be done about it.")
+        now = timezone.now()
+        if found.kind in FIGURES:
+            _accept(account, found, seen_venue, price, actor, reason, now)
+        differences.close(found, ACCEPTED if found.kind in FIGURES else NOTED, actor, reason, now)
+        return found
+
+
+def _accept(
+    account: Account,
+    found: Difference,
+    seen_venue: Decimal | None,
+    price: Decimal | None,
+    actor: str,
+    reason: str,
+    now: datetime,
+) -> None:
+    before = _still_so(account, found, seen_venue, now)
+    after = settled(before)
+    if after.held != before.held:
+        _shorten_books(account, found.asset, before.held - after.held, actor, reason)
+    moved = after.baseline - before.baseline
+    if moved:
+        movements.settle(account, found.asset, moved, f"settled:{found.pk}")
+    if moved > 0 and price is not None:
+        # What nothing explained was left out of the measured equity: now it comes in, and is no gain.
+        with localcontext(EXACT):
+            move_baselines(account, before.delta * price)
+    AccountSync.objects.filter(account=account).update(wanted_at=now, wanted_by="settled")
+
+
+def _still_so(account: Account, found: Difference, seen_venue: Decimal | None, now: datetime) -> Standing:
+    """Return both sides as the person saw them. Raises SettleError when either has moved since."""
+    if found.venue is None or seen_venue is None or found.venue != seen_venue:
+        raise SettleError("The venue's figure has changed since the page was loaded. Look at it again.")
+    sync = AccountSync.objects.filter(account=account).first()
+    if sync is None or sync.baseline_at is None or now - found.seen_at > SEEN_WITHIN:
+        raise SettleError("The venue's figure is older than 5 minutes. Reconcile first, then look at it again.")
+    books, asset = read_books(account), found.asset
+    if any(asset in assets_of(symbol) for symbol in books.in_flight):
+        raise SettleError("An order in it is under way, and its outcome is not known. Try again in a minute.")
+    held, flows = books.held.get(asset, ZERO), books.flows.get(asset, ZERO)
+    baseline = baselines_of(account).get(asset)
+    standing = Standing(asset, found.venue, ZERO if baseline is None else baseline.quantity, held, flows)
+    if (held, flows, standing.expected) != (found.held, found.flows, found.expected):
+        raise SettleError("Our own figures have changed since the page was loaded. Reconcile, then look at it again.")
+    return standing
+
+
+def _shorten_books(account: Account, asset: str, cut: Decimal, actor: str, reason: str) -> None:
+    """Take ``cut`` from the positions in an asset, each by its share. Locks their bots, after the account."""
+    rows = positions_of(account).exclude(quantity=ZERO).order_by("bot_id")
+    bot_ids = [one.bot_id for one in rows.select_related("bot") if assets_of(one.bot.symbol)[0] == asset]
+    bots = {one.pk: one for one in Bot.objects.select_for_update(no_key=True).filter(pk__in=bot_ids).order_by("pk")}
+    positions = list(rows.filter(bot_id__in=bot_ids).select_for_update(of=("self",)))
+    for position, share in zip(positions, shares([one.quantity for one in positions], cut), strict=True):
+        if not share:
+            continue
+        deal = Deal.objects.filter(bot_id=position.bot_id, is_live=position.is_live, closed_at__isnull=True).first()
+        before = position.quantity
+        lost = ledger.write_off(position, deal, share, timezone.now())
+        bot = bots[position.bot_id]
+        record(
+            OperatorEventRecord(
+                actor=actor,
+                action="book_corrected",
+                object=f"bot:{bot.pk} {bot.name}",
+                old=f"{decimal_text(before)} {asset}",
+                new=f"{decimal_text(position.quantity)} {asset}; written off at cost: {decimal_text(lost)}",
+                reason=reason,
+            )
+        )
+
+
+def shares(quantities: Sequence[Decimal], cut: Decimal) -> list[Decimal]:
+    """Return how ``cut`` is shared out over these quantities, by size and exactly. Raises ValueError when it is more than all."""
+    with localcontext(EXACT):
+        total, left = sum(quantities, ZERO), cut
+        if cut > total:
+            raise ValueError("more is to be cut than there is")
+        found = [min((cut * one / total).quantize(CUT_STEP, rounding=ROUND_DOWN), one) for one in quantities]
+        left -= sum(found, ZERO)
+        for index in reversed(range(len(found))):
+            more = min(left, quantities[index] - found[index])
+            found[index] += more
+            left -= more
+        return found
+
+
+def _price(difference: Difference) -> Decimal | None:
+    """Return what a unit of the asset is worth in USD now; None where it counts for nothing. Raises SettleError."""
+    if difference.kind not in FIGURES:
+        return None
+    try:
+        return price_usd(difference.account.venue, difference.asset, timezone.now())
+    except MarketDataError as error:
+        raise SettleError(f"What it is worth can't be told now: {error}. Try again in a minute.") from error
