@@ -11,7 +11,7 @@ from typing import Any
 
 from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, joined_unit, record
-from bots.accounts import is_fresh, paper_account_name, utc_day
+from bots.accounts import account_name, is_fresh, paper_account_name, utc_day
 from bots.models import Account, Bot, PaperBroker, Position
 from safety.scopes import GLOBAL
 
@@ -52,17 +52,31 @@ def open_paper_account(bot: Bot, now: datetime) -> Account:
 def start_afresh(bot: Bot, *, actor: str, now: datetime) -> None:
     """Forget a bot's streaks, and a paper bot's losses so far, since a person starts it. Its row is locked, in an audit unit.
 
-    A live bot's losses are its account's: only a release forgets those.
+    A live bot's losses are its account's: only a release forgets those. What was lost on a venue's paper account is forgotten for
+    all bots on it.
     """
     position = Position.objects.filter(bot=bot, is_live=bot.is_live).first()
     _forget_streaks([bot.pk], is_live=bot.is_live, actor=actor, reason="a person started it")
-    if bot.is_live or bot.paper_broker != PaperBroker.BUILT_IN:
+    if bot.is_live:
+        return
+    if bot.paper_broker == PaperBroker.VENUE:
+        shared = account_name(bot.venue, is_live=False)
+        # Locked already by who starts the bot: accounts come before bots.
+        for account in Account.objects.select_for_update(no_key=True).filter(name=shared):
+            known = account.equity_usd if is_fresh(account.measured_at, now) else None
+            _set_baselines(account, known, actor=actor, reason="a person started a bot on it", now=now)
         return
     account = Account.objects.select_for_update(no_key=True).filter(bot=bot).first() or open_paper_account(bot, now)
     equity_usd = account.equity_usd
     if equity_usd is None or not _is_newer(account.measured_at, position):
         equity_usd = paper_equity_usd(bot, position, None)
     _set_baselines(account, equity_usd, actor=actor, reason="a person started it", now=now)
+
+
+def lock_shared_paper(bot_id: int) -> None:
+    """Lock the venue's paper account that a bot trades on, if it does, before its bot is: for ``start_afresh``."""
+    for bot in Bot.objects.filter(pk=bot_id, dry_run=True, paper_broker=PaperBroker.VENUE):
+        list(Account.objects.select_for_update(no_key=True).filter(name=account_name(bot.venue, is_live=False)))
 
 
 def _is_newer(measured_at: datetime | None, position: Position | None) -> bool:

@@ -12,7 +12,7 @@ from bots.books import EXACT
 from bots.ledger import book_of
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
-from bots.models import BotStatus, EquitySnapshot, Position
+from bots.models import BotStatus, EquitySnapshot, PaperBroker, Position
 
 KEEP_EVERY_SNAPSHOT = timedelta(days=2)
 THIN_AT_MOST = 50_000
@@ -116,8 +116,9 @@ def _books_in_use() -> Iterable[Position]:
 
 
 def _starting_cash(position: Position) -> Decimal:
-    """Return what a book began with: the paper account's cash, or the capital that a live bot was given of its account."""
-    return position.bot.capital_usd if position.is_live else position.bot.paper_equity_usd
+    """Return what a book began with: the paper account's cash, or the capital that the bot was given of a venue's account."""
+    is_shared = position.is_live or position.bot.paper_broker == PaperBroker.VENUE
+    return position.bot.capital_usd if is_shared else position.bot.paper_equity_usd
 
 
 def _snapshot(position: Position, figures: Worth, now: datetime) -> EquitySnapshot:

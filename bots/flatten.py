@@ -24,7 +24,7 @@ from bots.batch import BotBooks, locked_books
 from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.markets import market_for
-from bots.models import Bot, Order, PaperBroker, Position
+from bots.models import Bot, Order, Position
 from bots.order_ids import random_order_id
 from bots.order_states import OPEN_STATES, RESTING_STATES
 from safety import kill_switch
@@ -123,13 +123,9 @@ def _sell_out(bot: Bot, run: KillRun, *, network: bool) -> Left:
         market = market_for(bot.venue, bot.symbol, timezone.now())
     except MarketDataError as error:
         return _held(bot, f"no market to sell in: {error}")
-    if not _is_over_network(bot):
+    if not bot.trades_at_venue:
         return _sell_paper(bot, run, market)
     return _sell_at_venue(bot, run, market) if network else _held(bot, "not tried yet")
-
-
-def _is_over_network(bot: Bot) -> bool:
-    return bot.is_live or bot.paper_broker == PaperBroker.VENUE
 
 
 def _sell_paper(bot: Bot, run: KillRun, market: Market) -> Left:

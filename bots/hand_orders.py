@@ -51,13 +51,13 @@ def place_order(bot_id: int, wanted: HandOrder, *, actor: str, is_live: bool | N
     except MarketDataError as error:
         market = _no_market(bot, error)
     intent = _intent(bot, wanted, actor, leg="hand")
-    if bot.is_live:
+    if bot.trades_at_venue:
         return executor.submit_to_venue(intent, market)
     return _on_paper(intent, market)
 
 
-def close_live_position(bot_id: int, *, actor: str) -> executor.Submission:
-    """Cancel what a live bot has resting, pause it, sell all that its venue would sell, and return what became of the order.
+def close_at_venue(bot_id: int, *, actor: str) -> executor.Submission:
+    """Cancel what a bot has resting at its venue, pause it, sell all that can be sold, and return what became of the order.
 
     What is still on offer at the venue, because its cancel is not confirmed yet, is not sold twice: the order is then denied,
     and can be asked for again in a moment. Raises BotActionError as manager.close_position does.
@@ -106,8 +106,8 @@ def _no_market(bot: Bot, error: MarketDataError) -> Market:
 
 def _on_paper(intent: OrderIntent, market: Market) -> executor.Submission:
     with manager.locked(intent.bot_id) as bot:
-        if bot.is_live:
-            raise BotActionError("The bot was set live meanwhile. Look at it again before you order.")
+        if bot.trades_at_venue:
+            raise BotActionError("The bot trades at its venue since a moment ago. Look at it again before you order.")
         books = locked_books(bot, market.view.now)
         return executor.submit(intent, books, market, executor.Desk.read([bot.pk]))
 

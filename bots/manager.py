@@ -20,7 +20,7 @@ from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.market_data.feeds import feed_for
 from bots.markets import market_for
-from bots.models import Bot, BotStatus, BotTick, Order, Position, Venue
+from bots.models import Bot, BotStatus, BotTick, Order, PaperBroker, Position, Venue
 from bots.order_ids import random_order_id
 from bots.order_states import OPEN_STATES, RESTING_STATES
 from bots.strategies import registry
@@ -30,7 +30,9 @@ from safety.intents import OrderIntent, OrderType, Side
 ERROR_TEXT_MAX = 2000
 REASON_TEXT_MAX = 500
 POLL_SECONDS_MAX = 86_400
-EDITABLE = ("name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "poll_seconds")
+#: Venues that have a paper account of their own.
+WITH_PAPER_ACCOUNT = frozenset({Venue.ALPACA})
+EDITABLE = ("name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "paper_broker", "poll_seconds")
 
 
 class BotActionError(Exception):
@@ -49,6 +51,7 @@ class NewBot:
     params: dict[str, Any]
     poll_seconds: int = 5
     paper_equity_usd: Decimal = Decimal(100_000)
+    paper_broker: str = PaperBroker.BUILT_IN
 
 
 def create(new: NewBot, *, actor: str) -> Bot:
@@ -63,6 +66,7 @@ def create(new: NewBot, *, actor: str) -> Bot:
         params=schema.plain(schema.clean(new.params)),
         capital_usd=new.capital_usd,
         paper_equity_usd=new.paper_equity_usd,
+        paper_broker=new.paper_broker,
         poll_seconds=new.poll_seconds,
     )
     _check(bot)
@@ -84,6 +88,10 @@ def update(bot: Bot, *, actor: str) -> Bot:
             check_symbol(stored.venue, bot.symbol)
             if _holds_anything(stored):
                 raise BotActionError("The symbol can change only while the bot holds nothing and has no open order.")
+        if "paper_broker" in changes and _holds_anything(stored):
+            raise BotActionError(
+                "Who fills the paper orders can change only while the bot holds nothing and has no open order."
+            )
         before = {name: getattr(stored, name) for name in changes}
         for name, value in changes.items():
             setattr(stored, name, value)
@@ -91,6 +99,11 @@ def update(bot: Bot, *, actor: str) -> Bot:
         for name, value in changes.items():
             _audit(stored, f"bot_{name}_changed", _shown(before[name]), _shown(value), actor)
         _save(stored)
+        movements.carry(
+            stored,
+            symbol_before=before.get("symbol", stored.symbol),
+            paper_broker_before=before.get("paper_broker", stored.paper_broker),
+        )
         if "paper_equity_usd" in changes:
             baselines.move_paper_baselines(stored, stored.paper_equity_usd - before["paper_equity_usd"])
     return stored
@@ -98,7 +111,7 @@ def update(bot: Bot, *, actor: str) -> Bot:
 
 def start(bot_id: int, *, actor: str) -> Bot:
     """Let a bot trade; a paper bot's losses so far are forgotten. Raises BotActionError for an archived one."""
-    with locked(bot_id) as bot:
+    with _locked_after_account(bot_id) as bot:
         _refuse_archived(bot)
         bot.attended_at = timezone.now()
         baselines.start_afresh(bot, actor=actor, now=bot.attended_at)
@@ -157,14 +170,14 @@ def close_position(bot_id: int, *, actor: str) -> executor.Submission:
 
     The order passes the gate like any other, and may be denied. The bot is paused so that it does not buy again at once.
     A market sale of it all that still waits for volume is left to go on: a second one would be denied as its duplicate.
-    A live one asks its venue, and must not be called inside a transaction. Raises BotActionError when there is nothing to sell or
-    no market to sell in.
+    One that trades at its venue asks it, and must not be called inside a transaction. Raises BotActionError when there is
+    nothing to sell or no market to sell in.
     """
-    if Bot.objects.filter(pk=bot_id, dry_run=False).exists():
+    if Bot.objects.get(pk=bot_id).trades_at_venue:
         # Here and not above, since it needs this module.
-        from bots.hand_orders import close_live_position
+        from bots.hand_orders import close_at_venue
 
-        return close_live_position(bot_id, actor=actor)
+        return close_at_venue(bot_id, actor=actor)
     with locked(bot_id) as bot:
         market = _market(bot)
         books = locked_books(bot, market.view.now)
@@ -233,10 +246,20 @@ def locked(bot_id: int) -> Iterator[Bot]:
         yield Bot.objects.select_for_update(no_key=True).get(pk=bot_id)
 
 
+@contextmanager
+def _locked_after_account(bot_id: int) -> Iterator[Bot]:
+    """Give the bot with its row locked, and before that the account of its venue that it trades on paper, if it does."""
+    with joined_unit():
+        baselines.lock_shared_paper(bot_id)
+        with locked(bot_id) as bot:
+            yield bot
+
+
 def describe(bot: Bot) -> str:
     """Return a bot's configuration as canonical JSON, for the audit."""
     fields = ("venue", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "poll_seconds", "dry_run")
-    return canonical_json({name: getattr(bot, name) for name in fields})
+    shown = {name: getattr(bot, name) for name in fields}
+    return canonical_json(shown | ({"paper_broker": bot.paper_broker} if bot.paper_broker == PaperBroker.VENUE else {}))
 
 
 def _schema(strategy: str) -> ParamSchema:
@@ -253,6 +276,8 @@ def _check(bot: Bot) -> None:
         for name, value in (("capital", bot.capital_usd), ("paper equity", bot.paper_equity_usd))
         if not isinstance(value, Decimal) or not value.is_finite() or value <= 0
     ]
+    if bot.paper_broker == PaperBroker.VENUE and bot.venue not in WITH_PAPER_ACCOUNT:
+        problems.append(f"{bot.venue} has no paper account: its paper orders are filled by the console itself.")
     if not 1 <= bot.poll_seconds <= POLL_SECONDS_MAX:
         problems.append(f"The poll interval has to be from 1 to {POLL_SECONDS_MAX} seconds.")
     try:

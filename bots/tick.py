@@ -188,7 +188,7 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
             executor.match(order, books, moment.market_since(bot.venue, bot.symbol, order.matched_until))
     proposals = propose(books, moment.market(bot.venue, bot.symbol), moment)
     kept, outcome.blocks = filtered(proposals, books, state, moment.now)
-    if bot.is_live:
+    if bot.trades_at_venue:
         _plan_errand(kept, books, outcome, moment)
         return
     for proposal in kept:

@@ -14,7 +14,7 @@ from bots.accounts import AccountBooks, account_name, load_account_books
 from bots.batch import RECENT, BotBooks, load_books
 from bots.exposure import Market, gather, gather_live
 from bots.markets import market_for
-from bots.models import Account, Bot, PaperBroker
+from bots.models import Account, Bot
 from safety import gate
 from safety.intents import Exposure, LimitSet, OrderIntent, OrderType, Quote, Side, Verdict
 from safety.kill_switch import read_state
@@ -79,10 +79,7 @@ def judge(
         reason="what if",
         actor="what-if",
     )
-    if bot.is_live or bot.paper_broker == PaperBroker.VENUE:
-        exposure = _at_venue(books, intent, market, now)
-    else:
-        exposure = gather(books, intent, market, now=now)
+    exposure = _at_venue(books, intent, market, now) if bot.trades_at_venue else gather(books, intent, market, now=now)
     limits = LimitBook.read([bot.pk]).for_bot(bot.pk, is_live=bot.is_live)
     found = gate.verdicts(intent, exposure, limits, read_state(bot.venue, bot.pk), now=now)
     return WhatIf(intent, market.view.quote, exposure, limits, found)

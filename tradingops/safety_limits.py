@@ -11,7 +11,7 @@ from bots.batch import RECENT, BotBooks, load_books
 from bots.exposure import gather, gather_live
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
-from bots.models import Account, Bot, BotStatus, PaperBroker
+from bots.models import Account, Bot, BotStatus
 from safety.intents import Exposure, OrderIntent, OrderType, Side
 from safety.limit_usage import Usage, usage
 from safety.limits import LimitBook
@@ -51,7 +51,7 @@ def limits_in_use(now: datetime) -> LimitsInUse:
         limit_set = limits.for_bot(one.bot.pk, is_live=is_live)
         used = usage(exposure, limit_set, is_live=is_live)
         own = bars_of(used, limit_set, who=one.bot.name)
-        if _is_shared(one.bot):
+        if one.bot.trades_at_venue:
             _note_account(found, account_name(one.bot.venue, is_live=is_live), own)
             own = [bar for bar in own if bar.usage.title not in SHARED]
         bars += own
@@ -75,10 +75,6 @@ def _note_account(found: LimitsInUse, name: str, bars: Iterable[LimitBar]) -> No
     """Note an account's own bars once, by the first bot that trades on it."""
     title = f"{name.removesuffix('-paper')} ({'paper account' if name.endswith('-paper') else 'live'})"
     found.accounts.setdefault(title, [bar for bar in bars if bar.usage.title in SHARED])
-
-
-def _is_shared(bot: Bot) -> bool:
-    return bot.is_live or bot.paper_broker == PaperBroker.VENUE
 
 
 class _Accounts:
@@ -106,7 +102,7 @@ def _exposure(books: BotBooks, moment: Moment, shared: _Accounts, now: datetime)
         market = moment.market(bot.venue, bot.symbol)
     except MarketDataError as error:
         return str(error)
-    if not _is_shared(bot):
+    if not bot.trades_at_venue:
         return gather(books, _probe(bot, now), market, now=now)
     account = shared.of(bot)
     if account is None:

@@ -11,9 +11,9 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from bots.manager import NewBot
+from bots.manager import WITH_PAPER_ACCOUNT, NewBot
 from bots.market_data.feeds import known_symbols
-from bots.models import Bot, Venue
+from bots.models import Bot, PaperBroker, Venue
 from bots.strategies.base import Strategy
 from bots.strategies.schema import ERROR_KEY_ALL, ParamError
 
@@ -38,6 +38,16 @@ class BotForm(forms.Form):
     paper_equity_usd = _money(
         "Paper account (USD)", "The cash the paper book starts with. Set it to your real account's size to rehearse."
     )
+    paper_broker = forms.ChoiceField(
+        label="Paper orders are filled by",
+        choices=[
+            (PaperBroker.BUILT_IN.value, "this console"),
+            (PaperBroker.VENUE.value, "Alpaca's paper account (stocks at Alpaca only)"),
+        ],
+        initial=PaperBroker.BUILT_IN,
+        required=False,
+        help_text="Can change only while the bot holds nothing and has no open order.",
+    )
     poll_seconds = forms.IntegerField(
         label="Ticks every (seconds)",
         help_text="How often the bot looks at its market.",
@@ -45,8 +55,11 @@ class BotForm(forms.Form):
         max_value=POLL_S_MAX,
     )
 
-    def __init__(self, *args: Any, strategy: Strategy, bot_id: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, strategy: Strategy, venue: str, bot_id: int | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if venue not in WITH_PAPER_ACCOUNT:
+            # Nothing to choose: the console itself fills its paper orders.
+            del self.fields["paper_broker"]
         self.strategy, self.bot_id = strategy, bot_id
         self.params: dict[str, Any] = {}
         self.fields.update(strategy.schema.form_fields(PARAM))
@@ -95,6 +108,7 @@ class BotForm(forms.Form):
             params=self.params,
             poll_seconds=self.cleaned_data["poll_seconds"],
             paper_equity_usd=self.cleaned_data["paper_equity_usd"],
+            paper_broker=self.cleaned_data.get("paper_broker") or PaperBroker.BUILT_IN,
         )
 
     def show_param_error(self, error: ParamError) -> None:
@@ -114,7 +128,9 @@ class NewBotForm(BotForm):
     field_order = ("name", "market")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, initial=FIRST_VALUES | (kwargs.pop("initial", None) or {}), **kwargs)
+        initial = FIRST_VALUES | (kwargs.pop("initial", None) or {})
+        # Which venue it is gets chosen in the same form: the manager refuses what it does not have.
+        super().__init__(*args, venue=Venue.ALPACA, initial=initial, **kwargs)
         self.fields["market"].choices = market_choices()  # type: ignore[attr-defined]
 
     def new_bot(self) -> NewBot:
@@ -133,7 +149,8 @@ class EditBotForm(BotForm):
     field_order = ("name", "symbol")
 
     def __init__(self, *args: Any, bot: Bot, strategy: Strategy, **kwargs: Any) -> None:
-        super().__init__(*args, strategy=strategy, bot_id=bot.pk, initial=_initial(bot, strategy), **kwargs)
+        initial = _initial(bot, strategy)
+        super().__init__(*args, strategy=strategy, venue=bot.venue, bot_id=bot.pk, initial=initial, **kwargs)
         symbols = dict.fromkeys([bot.symbol, *known_symbols().get(bot.venue, ())])
         self.fields["symbol"].choices = [(symbol, symbol) for symbol in symbols]  # type: ignore[attr-defined]
 
@@ -141,6 +158,7 @@ class EditBotForm(BotForm):
         """Put the form's values on ``bot``, which the manager then compares and saves."""
         for name in ("name", "symbol", "capital_usd", "paper_equity_usd", "poll_seconds"):
             setattr(bot, name, self.cleaned_data[name])
+        bot.paper_broker = self.cleaned_data.get("paper_broker") or bot.paper_broker
         bot.params = self.params
         return bot
 
@@ -165,6 +183,7 @@ def _initial(bot: Bot, strategy: Strategy) -> dict[str, Any]:
         "symbol": bot.symbol,
         "capital_usd": f"{bot.capital_usd:f}",
         "paper_equity_usd": f"{bot.paper_equity_usd:f}",
+        "paper_broker": bot.paper_broker,
         "poll_seconds": bot.poll_seconds,
         "revision": bot.revision,
     }

@@ -73,8 +73,8 @@ class BotOverview:
 
     @property
     def equity(self) -> Decimal | None:
-        """Return the paper book's worth: starting cash, cash flow and the position's value. None for a live book."""
-        if self.value is None or self.bot.is_live:
+        """Return the paper book's worth: starting cash, cash flow and the position's value. None for one at a venue."""
+        if self.value is None or self.bot.trades_at_venue:
             return None
         return self.bot.paper_equity_usd + self.cash_flow + self.value
 

@@ -66,7 +66,9 @@ class Draft:
     def money_form(self) -> "MoneyForm":
         """Return the third step's form with what was typed, or as it begins."""
         strategy = registry.get(self.strategy)
-        return MoneyForm(self.of_strategy or None, strategy=strategy, suggested=f"{self.symbol} {strategy.title}")
+        return MoneyForm(
+            self.of_strategy or None, strategy=strategy, venue=self.venue, suggested=f"{self.symbol} {strategy.title}"
+        )
 
     def open_step(self) -> str:
         """Return the first step that is not done: no later one can be shown."""

@@ -90,6 +90,11 @@ class Bot(models.Model):
         """Return whether the bot's orders are meant for real money."""
         return not self.dry_run
 
+    @property
+    def trades_at_venue(self) -> bool:
+        """Return whether the bot's orders go over a network: live ones, and those for the venue's own paper account."""
+        return self.is_live or self.paper_broker == PaperBroker.VENUE
+
 
 class BotTick(models.Model):
     """When a bot last ticked and what it said. Apart from the bot, since it changes with every tick."""
