@@ -23,7 +23,8 @@ def market_for(venue: str, symbol: str, now: datetime, *, since: datetime | None
     """
     feed = feed_for(venue)
     traded = feed.traded(symbol, now - TRADED_LOOKBACK if since is None else since, now)
-    view = MarketView(now=now, quote=feed.quote(symbol, now), rules=feed.rules(symbol), traded=traded)
+    quote, rules, is_open = feed.quote(symbol, now), feed.rules(symbol), feed.closed_until(symbol, now) is None
+    view = MarketView(now=now, quote=quote, rules=rules, traded=traded, is_open=is_open)
     return Market(
         view=view,
         fees=fees_for(venue, symbol),
@@ -60,6 +61,7 @@ class Moment:
     def __init__(self, now: datetime) -> None:
         self.now = now
         self._markets: dict[tuple[str, str], Market | MarketDataError] = {}
+        self._closed_until: dict[tuple[str, str], datetime | None] = {}
         self._candles: dict[tuple[str, str, str, int], CandleSeries] = {}
         self._on_candles: dict[tuple[str, str, str, int], Market] = {}
 
@@ -75,6 +77,13 @@ class Moment:
         if isinstance(found, MarketDataError):
             raise found
         return found
+
+    def closed_until(self, venue: str, symbol: str) -> datetime | None:
+        """Return when a closed market opens, None where it is open or keeps no hours. Raises MarketDataError."""
+        key = (venue, symbol)
+        if key not in self._closed_until:
+            self._closed_until[key] = feed_for(venue).closed_until(symbol, self.now)
+        return self._closed_until[key]
 
     def market_since(self, venue: str, symbol: str, since: datetime) -> Market:
         """Return the market with what was traded after ``since``. Raises MarketDataError."""

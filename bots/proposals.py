@@ -9,6 +9,7 @@ from bots.blocks import Block, gate_blocks, held_blocks, state_blocks
 from bots.bot_params import clean_params
 from bots.executor import is_stranded
 from bots.exposure import Market
+from bots.market_data.market_hours import until_text
 from bots.markets import Moment
 from bots.models import Order
 from bots.order_states import RESTING_STATES
@@ -43,6 +44,21 @@ def propose(books: BotBooks, market: Market, moment: Moment) -> list[Proposal | 
         open_orders=tuple(_open_order(order) for order in books.open_orders),
     )
     return strategy.propose(view)
+
+
+def waits_for(books: BotBooks, moment: Moment) -> Block | None:
+    """Return why the bot's strategy is not even asked now: the market is closed, or has no price. Raises MarketDataError.
+
+    The gate would deny what it wants anyway, at every tick anew. What a person or a flatten sells is not held back by this.
+    """
+    venue, symbol = books.bot.venue, books.bot.symbol
+    opens = moment.closed_until(venue, symbol)
+    if opens is not None:
+        return Block("MARKET_CLOSED", f"The market is closed until {until_text(opens)}.")
+    quote = moment.market(venue, symbol).view.quote
+    if any(not price.is_finite() or price <= 0 for price in (quote.bid, quote.ask)):
+        return Block("INVALID_MARKET_DATA", f"Nobody quotes a price on both sides: bid {quote.bid}, ask {quote.ask}.")
+    return None
 
 
 def order_market(books: BotBooks, moment: Moment) -> Market:

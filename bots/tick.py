@@ -27,10 +27,11 @@ from bots.markets import Moment
 from bots.models import Bot, BotTick, Deal, Order
 from bots.order_ids import installation_id, tick_order_id
 from bots.order_states import RESTING_STATES
-from bots.proposals import filtered, order_market, propose, wants_match
+from bots.proposals import filtered, order_market, propose, waits_for, wants_match
 from bots.strategies.base import CancelProposal, Proposal
 from bots.workers.leases import Fence, LeaseLost
 from bots.workers.schedule import DueTick, ScheduledBot
+from safety.controls.base import StateReading
 from safety.intents import OrderIntent
 from safety.kill_switch import StateBook
 
@@ -150,14 +151,28 @@ def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook)
     if books.bot.status not in TICKING:
         outcome.note = "no longer running"
         return
-    market = moment.market(books.bot.venue, books.bot.symbol)
     state = states.reading(books.bot.venue, books.bot.pk)
-    kept, outcome.blocks = filtered(propose(books, market, moment), books, state, moment.now)
+    waiting = waits_for(books, moment)
+    kept, outcome.blocks = _wanted(books, moment, state, waiting)
     outcome.acts = bool(kept) or any(wants_match(order, books, moment) for order in books.open_orders)
-    outcome.note = "watching"
+    outcome.note = waiting.message if waiting is not None else "watching"
     deal = books.deal
-    if deal is not None and (deal.peak_price is None or market.view.quote.bid > deal.peak_price):
-        outcome.peak = (deal.pk, market.view.quote.bid)
+    if deal is None or waiting is not None:
+        return
+    bid = moment.market(books.bot.venue, books.bot.symbol).view.quote.bid
+    if deal.peak_price is None or bid > deal.peak_price:
+        outcome.peak = (deal.pk, bid)
+
+
+def _wanted(
+    books: BotBooks, moment: Moment, state: StateReading, waiting: Block | None
+) -> tuple[list[Proposal | CancelProposal], list[Block]]:
+    """Return what the bot may try now, and what holds it back. While it waits its strategy is not asked."""
+    if waiting is not None:
+        kept, blocks = filtered([], books, state, moment.now)
+        return kept, [waiting, *blocks]
+    market = moment.market(books.bot.venue, books.bot.symbol)
+    return filtered(propose(books, market, moment), books, state, moment.now)
 
 
 def _act_all(unit_: Unit, acting: Sequence[Outcome], moment: Moment, since: datetime, fence: Fence) -> None:
@@ -186,8 +201,8 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
             executor.pass_by(order, moment.now)
         else:
             executor.match(order, books, moment.market_since(bot.venue, bot.symbol, order.matched_until))
-    proposals = propose(books, moment.market(bot.venue, bot.symbol), moment)
-    kept, outcome.blocks = filtered(proposals, books, state, moment.now)
+    waiting = waits_for(books, moment)
+    kept, outcome.blocks = _wanted(books, moment, state, waiting)
     if bot.trades_at_venue:
         _plan_errand(kept, books, outcome, moment)
         return
@@ -196,7 +211,7 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
             _cancel(proposal, books, moment)
         else:
             _submit(proposal, books, outcome, moment, desk, fence)
-    outcome.note = bounded("; ".join(proposal.reason for proposal in kept), NOTE_TEXT_MAX) or "watching"
+    outcome.note = bounded("; ".join(proposal.reason for proposal in kept), NOTE_TEXT_MAX) or outcome.note
 
 
 def _plan_errand(kept: Sequence[Proposal | CancelProposal], books: BotBooks, outcome: Outcome, moment: Moment) -> None:

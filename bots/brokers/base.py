@@ -67,12 +67,16 @@ class RestingOrder:
 
 @dataclass(frozen=True, slots=True)
 class MarketView:
-    """What the paper broker fills against: the quote, the rules, and what was traded since it last looked."""
+    """What the paper broker fills against: the quote, the rules, and what was traded since it last looked.
+
+    Not ``is_open``: outside the market's hours, when an order waits at its venue until they begin.
+    """
 
     now: datetime
     quote: Quote
     rules: InstrumentRules
     traded: Traded | None = None
+    is_open: bool = True
 
 
 def require_permit(order: OrderIntent, permit: Permit) -> None:

@@ -4,6 +4,7 @@
   slippage and rounded to the tick away from the taker; a limit order never pays worse than its limit. Taker fee.
 - Any other limit order rests, and fills at its limit when the market trades *through* it: beyond, not merely at it,
   since nobody knows how long the queue at that price was. Maker fee.
+- While the market is closed every order waits, as it would at the exchange.
 - Each look at the market fills at most a share (the participation) of the volume that was traded meanwhile, rounded
   down to the lot. What is left waits for the next look: of a market order too. Without a known volume there is no such
   limit. Each order is held against the whole volume by itself; two bots in one market do not compete.
@@ -56,11 +57,18 @@ class PaperBroker:
         Raises PermitError without a permit for exactly this order, and for a live order whatever its permit.
         """
         require_permit(order, permit)
+        return self.would_do(order, view)
+
+    def would_do(self, order: OrderIntent, view: MarketView) -> OrderReport:
+        """Return what a new order comes to on this view; nothing is sent and nothing kept, and so no permit is asked for.
+
+        It serves the paper twin of an order that a venue has (bots/executor/shadow.py). Raises PermitError for a live order.
+        """
         _refuse_live(order)
         problem = _problem(order, view)
         if problem:
             return OrderReport(OrderStatus.REJECTED, reason=problem)
-        price = self._taking_price(order, view)
+        price = self._taking_price(order, view) if view.is_open else None
         if price is None:
             return OrderReport(OrderStatus.ACCEPTED, _venue_order_id(order))
         resting = RestingOrder(order, order.quantity, 0)
@@ -74,7 +82,7 @@ class PaperBroker:
         order = resting.intent
         _refuse_live(order)
         problem = _problem(order, view)
-        if problem or view.traded is None or resting.remaining_quantity <= 0:
+        if problem or not view.is_open or view.traded is None or resting.remaining_quantity <= 0:
             return OrderReport(_open_status(resting.fills_so_far), _venue_order_id(order), reason=problem)
         if order.limit_price is None:
             price = self._slipped(view, order.side)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -17,7 +17,7 @@ from bots.strategies.base import CancelProposal, Proposal, StrategyView
 from bots.tick import load_schedule, tick_batch
 from bots.workers.leases import SHARD_COUNT, LeaseHolder, LeaseLost, shard_lease
 from bots.workers.schedule import DueTick, Schedule
-from safety.intents import Level, Side
+from safety.intents import Level, MarketStatus, Side
 from safety.kill_switch import engage, release
 from safety.models import RiskLimits
 from tests.bots.builders import (
@@ -591,3 +591,64 @@ def test_feed_is_asked_once_for_many_bots(floor: Floor, worker: Worker) -> None:
     floor.feed.asked_since.clear()
     worker.tick(*bots)
     assert len(floor.feed.asked_since) == 1
+
+
+# A market that is closed, or has no price.
+
+
+def test_bot_waits_for_a_closed_market_and_says_until_when(floor: Floor, worker: Worker) -> None:
+    strategy = floor.strategy("churn", churn)
+    bot = make_bot(strategy="churn")
+    floor.feed.status = MarketStatus.CLOSED
+    floor.feed.opens_at = datetime(2025, 11, 3, 14, 30, tzinfo=UTC)
+    now = timezone.now()
+    for tick in range(5):
+        worker.tick(bot, now=now + timedelta(seconds=tick))
+    bot.tick.refresh_from_db()
+    assert bot.tick.note == "The market is closed until Mon 14:30 UTC."
+    assert [one["code"] for one in bot.tick.blocked_by] == ["MARKET_CLOSED"]
+    assert (strategy.views, Order.objects.count(), OrderEvent.objects.count()) == ([], 0, 0)
+    floor.feed.status, floor.feed.opens_at = MarketStatus.OPEN, None
+    worker.tick(bot, now=now + timedelta(seconds=9))
+    assert Order.objects.get().status == "filled"
+
+
+def test_what_else_holds_a_waiting_bot_back_is_told_too(floor: Floor, worker: Worker) -> None:
+    floor.strategy("churn", churn)
+    bot = make_bot(strategy="churn")
+    floor.feed.opens_at = datetime(2025, 11, 3, 14, 30, tzinfo=UTC)
+    set_level(Level.HALTED, "a test")
+    worker.tick(bot)
+    bot.tick.refresh_from_db()
+    assert [one["code"] for one in bot.tick.blocked_by] == ["MARKET_CLOSED", "KILL_SWITCH"]
+
+
+@pytest.mark.parametrize(("bid", "ask"), [("0", "100"), ("100", "0"), ("NaN", "100"), ("100", "Infinity"), ("-1", "1")])
+def test_strategy_is_not_asked_about_a_price_that_is_none(floor: Floor, worker: Worker, bid: str, ask: str) -> None:
+    strategy = floor.strategy("churn", churn)
+    bot = make_bot(strategy="churn")
+    floor.feed.bid, floor.feed.ask = Decimal(bid), Decimal(ask)
+    worker.tick(bot)
+    bot.tick.refresh_from_db()
+    assert bot.tick.note == f"Nobody quotes a price on both sides: bid {Decimal(bid)}, ask {Decimal(ask)}."
+    assert [one["code"] for one in bot.tick.blocked_by] == ["INVALID_MARKET_DATA"]
+    assert (strategy.views, Order.objects.count()) == ([], 0)
+
+
+def test_order_of_a_person_waits_at_a_closed_market_until_it_trades(floor: Floor, worker: Worker) -> None:
+    floor.strategy("idle")
+    bot = make_bot(strategy="idle")
+    trade(bot, Side.BUY, "0.5")
+    floor.feed.status = MarketStatus.CLOSED
+    floor.feed.opens_at = datetime(2025, 11, 3, 14, 30, tzinfo=UTC)
+    order = trade(bot, Side.SELL, "0.5").order
+    assert order.status == "accepted"
+    now = timezone.now()
+    worker.tick(bot, now=now + timedelta(seconds=1))
+    assert Order.objects.get(pk=order.pk).status == "accepted"
+    floor.feed.status, floor.feed.opens_at = MarketStatus.OPEN, None
+    floor.feed.move_to("90", "90.02")
+    worker.tick(bot, now=now + timedelta(seconds=2))
+    order.refresh_from_db()
+    assert (order.status, order.average_price) == ("filled", Decimal("89.98"))
+    check_everything()

@@ -259,6 +259,25 @@ class TestRefusals:
             PaperBroker(FEES, participation=Decimal(participation))
 
 
+@pytest.mark.parametrize("limit", [None, "100.50"])
+def test_order_waits_while_the_market_is_closed(limit: str | None) -> None:
+    order = order_of(limit=limit)
+    closed, moved = replace(view_of(), is_open=False), view_of(traded=traded_of("99.99", "100.60"))
+    report = submit(order, closed)
+    assert (report.status, report.executions) == (OrderStatus.ACCEPTED, ())
+    resting = RestingOrder(order, order.quantity, 0)
+    assert BROKER.match(resting, replace(moved, is_open=False)).executions == ()
+    assert len(BROKER.match(resting, moved).executions) == 1
+
+
+def test_price_below_one_slips_by_the_finer_tick() -> None:
+    rules = replace(RULES, fine_tick_size=Decimal("0.0001"))
+    for bid, ask, paid in (("0.5", "0.5001", "0.5003"), ("0.9998", "0.9999", "1.01"), ("1", "1.01", "1.02")):
+        order = order_of()
+        report = submit(order, replace(view_of(bid, ask), rules=rules))
+        assert [one.price for one in report.executions] == [Decimal(paid)]
+
+
 def test_cancel_ends_the_order_under_its_id() -> None:
     assert BROKER.cancel(order_of()) == OrderReport(OrderStatus.CANCELED, "paper-abc-1")
     assert BROKER.cancel(order_of(), "paper-other").venue_order_id == "paper-other"
