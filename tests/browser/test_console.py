@@ -23,7 +23,7 @@ PAGES = (
     "/admin/", "/admin/bots/bot/", "/admin/bots/bot/add/", "/admin/bots/bot/add/?strategy=smart_dca", "/admin/bots/order/",
     "/admin/bots/fill/", "/admin/bots/position/", "/admin/bots/deal/", "/admin/audit/orderevent/",
     "/admin/audit/operatorevent/", "/admin/safety/setting/", "/admin/safety/setting/kill_switch/change/",
-    "/admin/safety/", "/admin/safety/halt/", "/admin/safety/what-if/",
+    "/admin/safety/", "/admin/safety/halt/", "/admin/safety/what-if/", "/admin/safety/dead-man/?account=kraken",
     "/admin/replay/", "/admin/safety/tradingstate/", "/admin/safety/risklimits/global/change/",
     "/admin/safety/notificationprefs/1/change/", "/admin/auth/user/", "/admin/auth/group/add/", "/admin/password_change/",
 )  # fmt: skip

@@ -20,6 +20,7 @@ MARKUP = "<i x-data x-init=alert(1)>"
 PAGES = (
     "/admin/", "/admin/part/dashboard/", "/admin/part/status/",
     "/admin/safety/", "/admin/part/safety/", "/admin/part/safety/progress/", "/admin/safety/halt/", "/admin/safety/what-if/",
+    "/admin/safety/dead-man/?account=kraken",
     "/admin/bots/bot/", "/admin/bots/bot/{bot}/change/", "/admin/bots/bot/{bot}/live/",
     "/admin/bots/bot/{bot}/do/archive/", "/admin/bots/bot/{bot}/do/close-position/",
     "/admin/bots/order/", "/admin/bots/position/", "/admin/bots/deal/",
