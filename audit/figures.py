@@ -63,6 +63,16 @@ def worse(bps: Decimal | None) -> str:
     return f"{abs(rounded):,.2f} bps {'worse' if rounded > 0 else 'better'}"
 
 
+def later(seconds: Decimal | None) -> str:
+    """Return a delay: ``2.50 s later``, ``0.30 s sooner``; None is "not known"."""
+    if seconds is None:
+        return NOT_KNOWN
+    rounded = seconds.quantize(CENT, rounding=ROUND_HALF_EVEN)
+    if not rounded:
+        return "at the same time"
+    return f"{abs(rounded):,.2f} s {'later' if rounded > 0 else 'sooner'}"
+
+
 def cost(value: Decimal | None) -> str:
     """Return what something cost or saved in US dollars, with four decimals: ``$0.0312 lost``; None is "not known"."""
     if value is None or not value:

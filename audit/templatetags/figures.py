@@ -19,6 +19,7 @@ register.filter("quantity", figures.quantity)
 register.filter("price", figures.price)
 register.filter("worse", figures.worse)
 register.filter("cost", figures.cost)
+register.filter("later", figures.later)
 
 
 @register.filter

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from audit import figures
 from audit.admin_base import actor_of
-from bots import going_live, manager
+from bots import going_live, manager, shadows
 from bots.market_data.base import MarketDataError
 from bots.models import Bot, BotStatus, Order
 from bots.order_states import RESTING_STATES, OrderStatus
@@ -90,6 +90,15 @@ def _halt(bot_id: int, actor: str, reason: str) -> str:
     return f"{bot} is halted: no order of it goes out, not even a sale. A person releases it on the Safety page."
 
 
+def _shadow_on(bot_id: int, actor: str, reason: str) -> str:
+    bot = shadows.set_shadow(bot_id, on=True, actor=actor)
+    return f"{bot}: from now on each live order has a paper twin beside it. Nothing that the bot does changes."
+
+
+def _shadow_off(bot_id: int, actor: str, reason: str) -> str:
+    return f"{shadows.set_shadow(bot_id, on=False, actor=actor)}: new live orders have no paper twin any more."
+
+
 def _told_of_close(order: Order) -> str:
     """Return what became of a close that was sent."""
     done = figures.quantity(order.filled_quantity)
@@ -120,6 +129,11 @@ ACTIONS = {
         BotAction("pause", "Pause", "pause", _pause),
         BotAction("stop", "Stop", "stop", _stop),
         BotAction("to-paper", "Set to paper", "undo", _to_paper, fits=lambda bot: bot.is_live and not bot.turning_to_paper),
+        BotAction(
+            "shadow-on", "Run a paper twin", "content_copy", _shadow_on,
+            fits=lambda bot: bot.is_live and not shadows.is_shadowed(bot),
+        ),
+        BotAction("shadow-off", "End the paper twin", "content_copy", _shadow_off, fits=shadows.is_shadowed),
         BotAction(
             "close-position", "Close position now…", "sell", _close,
             "Sell the whole position at the market now?", "Yes, sell now", is_danger=True,

@@ -25,6 +25,7 @@ from bots.admin.overview import BotOverview, overview, overviews, with_books
 from bots.blocks import from_tick
 from bots.models import Bot, BotStatus, Deal, Fill, Order, Venue
 from bots.order_states import OPEN_STATES, RESTING_STATES
+from bots.shadows import has_twins
 from bots.strategies import registry
 from bots.strategies.base import Strategy
 from bots.strategies.schema import ParamError
@@ -69,6 +70,7 @@ def bot_page(model_admin: "BotAdmin", request: HttpRequest, object_id: str) -> H
         "actions": _actions_of(request, bot),
         "may_go_live": may_go_live(request, bot),
         "may_clear_held": bool(bot.entries_held) and request.user.has_perm(CLEAR_HOLDS),
+        "has_twins": has_twins(bot),
         "chart_hours": CHART_HOURS,
     }  # fmt: skip
     return TemplateResponse(request, "admin/bots/bot/page.html", context)

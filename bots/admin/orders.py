@@ -18,7 +18,7 @@ from audit.admin import HistoryAdmin, market_shown
 from audit.admin_base import display
 from audit.admin_filters import BotFilter, DayFilter, IsLiveFilter, SymbolFilter
 from audit.models import OrderEvent
-from bots import sweep
+from bots import shadows, sweep
 from bots.admin.actions import OPERATE, cancel_orders
 from bots.admin.order_story import Care, story
 from bots.executor.venue import GRACE
@@ -71,6 +71,7 @@ def story_context(order: Order, *, may_cancel: bool) -> dict[str, Any]:
         "now": now,
         "order": order,
         "status": OrderStatus(order.status).label,
+        "twin": shadows.compared_one(order) if order.is_live else None,
         "story": story(order, events, list(order.fills.all()), now, CARE),
         "can_cancel": may_cancel and order.bot_id is not None and order.status in RESTING_STATES,
     }

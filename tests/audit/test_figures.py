@@ -28,7 +28,17 @@ def test_money_is_rounded_half_to_even_to_the_cent(value: str, text: str, signed
 
 
 @pytest.mark.parametrize(
-    "show", [figures.money, figures.fee, figures.percent, figures.quantity, figures.price, figures.worse, figures.cost]
+    "show",
+    [
+        figures.money,
+        figures.fee,
+        figures.percent,
+        figures.quantity,
+        figures.price,
+        figures.worse,
+        figures.cost,
+        figures.later,
+    ],
 )
 def test_unknown_figure_is_never_shown_as_zero(show: object) -> None:
     assert show(None) == "not known"  # type: ignore[operator]
@@ -70,6 +80,13 @@ def test_slippage_says_which_way_it_went(bps: str, text: str) -> None:
 )
 def test_cost_says_which_way_it_went(usd: str, text: str) -> None:
     assert figures.cost(Decimal(usd)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [("2.5", "2.50 s later"), ("-0.3", "0.30 s sooner"), ("0.001", "at the same time")]
+)
+def test_delay_says_which_way_it_went(seconds: str, text: str) -> None:
+    assert figures.later(Decimal(seconds)) == text
 
 
 def test_fee_keeps_parts_of_a_cent() -> None:
