@@ -120,6 +120,7 @@ class AlpacaBroker:
             cash = figure(raw, "cash", may_be_negative=True)
             holdings = {_asset(one): figure(one, "qty", may_be_negative=True) for one in held}
             free = {_asset(one): _free(one) for one in held}
+            flags = self._flags(raw)
             if not held and _says_that_it_holds(raw):
                 # Never taken for flat: the account itself is worth more than its cash.
                 raise unsound("every position")
@@ -131,7 +132,7 @@ class AlpacaBroker:
             on_hold={
                 asset: abs(quantity - free[asset]) for asset, quantity in holdings.items() if quantity != free[asset]
             },
-            flags=self._flags(raw),
+            flags=flags,
         )
 
     def key_rights(self) -> KeyRights:
