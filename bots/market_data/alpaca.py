@@ -20,12 +20,12 @@ from django.utils import timezone
 from bots.brokers.alpaca_client import AlpacaClient, unsound
 from bots.market_data import alpaca_bars as bars
 from bots.market_data.alpaca_assets import VENUE, Assets
+from bots.market_data.alpaca_candles import Candles
 from bots.market_data.alpaca_ticks import Tick, moment, read_tick, traded_between
 from bots.market_data.base import CandleSeries, MarketDataError, Traded
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
-from bots.market_data.market_hours import NEW_YORK, Sessions
-from bots.market_data.series_parts import SeriesParts
+from bots.market_data.market_hours import Sessions
 from safety.intents import InstrumentRules, MarketStatus, Quote
 
 REQUEST_MS = 4_000
@@ -39,12 +39,9 @@ QUOTE_AGE_MAX_S = Decimal(10)
 WANTED_S = 120.0
 SYMBOLS_AT_ONCE = 100
 TICKS_KEPT = 900
+SYMBOLS_KEPT = 300
 CLOCK_FRESH_S = 15.0
 CLOCK_KEPT_S = 120.0
-#: A bar appears a moment after it closed. Where none comes, since nobody traded, the pauses between questions double.
-BARS_AGAIN_S = 3.0
-BARS_AGAIN_S_MAX = 60.0
-PAGES_MAX = 20
 COUNT_MAX = 5_000
 
 
@@ -72,16 +69,6 @@ class _Clock:
         return now >= (self.next_close if self.is_open else self.next_open)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A symbol's candles: when they were asked for (monotonic), how often in vain since, and the day of the last whole fetch."""
-
-    series: CandleSeries
-    asked_at: float
-    in_vain: int
-    day: str
-
-
 class AlpacaFeed:
     """Market data of Alpaca. Threads may share one; nothing is opened before the first question.
 
@@ -102,8 +89,7 @@ class AlpacaFeed:
         self._ticks: dict[str, deque[Tick]] = {}
         self._ticked_at: dict[str, float] = {}
         self._clock: _Clock | None = None
-        self._candles: dict[tuple[str, str], _Kept] = {}
-        self._parts = SeriesParts()
+        self._candles = Candles(self._data, self._fetcher, sessions_at)
 
     def symbols(self) -> tuple[str, ...]:
         """Return every stock that Alpaca trades now, but for those over the counter: some ten thousand."""
@@ -202,21 +188,7 @@ class AlpacaFeed:
             raise MarketDataError(f"Alpaca has no candles of {timeframe}: choose {', '.join(bars.NAMES)}")
         if not 1 <= count_max <= COUNT_MAX:
             raise MarketDataError(f"from 1 to {COUNT_MAX} candles can be asked for, not {count_max}")
-        symbol, problem = self.rules(symbol).symbol, ""
-        kept = self._candles.get((symbol, timeframe))
-        if kept is None or self._is_due(kept, now):
-            fetch = self._fetcher.run if kept is None else self._fetcher.start
-            problem = fetch(f"the {timeframe} bars of {symbol}", lambda: self._fetch_bars(symbol, timeframe))
-            kept = self._candles.get((symbol, timeframe))
-        if kept is None:
-            raise MarketDataError(f"There are no candles of {symbol} from Alpaca: {problem or 'it gives none'}.")
-        return self._parts.last(kept.series, count_max)
-
-    def _is_due(self, kept: _Kept, now: datetime) -> bool:
-        """Return whether a candle must have closed since, and it was not asked for just now."""
-        if time.monotonic() - kept.asked_at < min(BARS_AGAIN_S * 2**kept.in_vain, BARS_AGAIN_S_MAX):
-            return False
-        return not len(kept.series) or now >= bars.closes_next(kept.series, self._sessions_at(now))
+        return self._candles.last(self.rules(symbol).symbol, timeframe, now, count_max)
 
     def _venue_clock(self, now: datetime) -> _Clock:
         clock, problem = self._clock, ""
@@ -247,6 +219,9 @@ class AlpacaFeed:
         oldest = time.monotonic() - WANTED_S
         self._wanted = {symbol: asked for symbol, asked in self._wanted.copy().items() if asked >= oldest}
         wanted = sorted(self._wanted)
+        with self._lock:
+            if len(self._ticks) > SYMBOLS_KEPT:
+                self._ticks = {symbol: ticks for symbol, ticks in self._ticks.items() if symbol in self._wanted}
         for first in range(0, len(wanted), SYMBOLS_AT_ONCE):
             some = wanted[first : first + SYMBOLS_AT_ONCE]
             looked_at, asked = timezone.now(), time.monotonic()
@@ -264,37 +239,3 @@ class AlpacaFeed:
         with self._lock:
             self._ticks.setdefault(symbol, deque(maxlen=TICKS_KEPT)).append(tick)
         self._ticked_at[symbol] = asked
-
-    def _fetch_bars(self, symbol: str, timeframe: str) -> None:
-        asked_at, now, kept = time.monotonic(), timezone.now(), self._candles.get((symbol, timeframe))
-        # A split changes all that was before it, overnight.
-        day = f"{now.astimezone(NEW_YORK):%Y-%m-%d}"
-        is_whole = kept is None or kept.day != day or not len(kept.series)
-        if kept is None or is_whole:
-            params = bars.newest_first(symbol, timeframe, now)
-        else:
-            params = bars.since_last(symbol, timeframe, kept.series)
-        rows = self._all_pages(params, symbol, bars.BARS_MAX)
-        series = bars.read_bars(rows, symbol, timeframe, self._sessions_at(now), now)
-        if kept is not None and not is_whole:
-            series = bars.joined(kept.series, series)
-        is_news = kept is None or not _same_end(kept.series, series)
-        in_vain = 0 if is_news or kept is None else min(kept.in_vain + 1, 10)
-        self._candles[symbol, timeframe] = _Kept(series, asked_at, in_vain, day)
-
-    def _all_pages(self, params: dict[str, str], symbol: str, count_max: int) -> list[Any]:
-        rows: list[Any] = []
-        token = ""
-        for _ in range(PAGES_MAX):
-            asked = params | ({"page_token": token} if token else {})
-            page, token = bars.read_page(
-                self._data.ask("GET", "/stocks/bars", params=asked, timeout_ms=REQUEST_MS), symbol
-            )
-            rows += page
-            if not token or len(rows) >= count_max:
-                return rows
-        raise unsound("the last page of its bars")
-
-
-def _same_end(one: CandleSeries, other: CandleSeries) -> bool:
-    return len(one) == len(other) and (not len(one) or int(one.opened_at[-1]) == int(other.opened_at[-1]))

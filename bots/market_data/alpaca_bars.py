@@ -1,5 +1,6 @@
 """Alpaca's bars: how they are asked for, and how the pages of an answer become candles. Values only: no network, no clock."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,9 @@ DAILY_S = TIMEFRAME_S["1d"]
 #: How many bars are kept. A strategy's warm-up asks for some hundreds.
 BARS_MAX = 2_000
 PAGE_BARS = 2_000
+PAGE_BARS_MANY = 10_000
+#: Late trades move a bar a little, splits by a fifth at least.
+SPLIT_CHANGE = 0.1
 #: The exchange is open for less than a fifth of all hours; and some days more, for holidays and stocks that hardly trade.
 LOOKBACK_TIMES = 8
 LOOKBACK_MORE = timedelta(days=10)
@@ -32,18 +36,19 @@ def newest_first(symbol: str, timeframe: str, now: datetime) -> dict[str, str]:
     lookback = timedelta(seconds=TIMEFRAME_S[timeframe] * BARS_MAX * LOOKBACK_TIMES) + LOOKBACK_MORE
     # Alpaca's records begin there.
     start = max(now - lookback, datetime(2016, 1, 1, tzinfo=UTC))
-    return _params(symbol, timeframe, start) | {"sort": "desc", "limit": str(PAGE_BARS)}
+    return _params([symbol], timeframe, start) | {"sort": "desc", "limit": str(PAGE_BARS)}
 
 
-def since_last(symbol: str, timeframe: str, series: CandleSeries) -> dict[str, str]:
-    """Return what asks for the bars after those of ``series``."""
-    start = datetime.fromtimestamp(int(series.opened_at[-1]) + TIMEFRAME_S[timeframe], UTC)
-    return _params(symbol, timeframe, start) | {"sort": "asc", "limit": str(PAGE_BARS)}
+def since_last(known: Sequence[CandleSeries]) -> dict[str, str]:
+    """Return what asks for the last bar of each of these series, all of one timeframe and none empty, and for those after it."""
+    start = datetime.fromtimestamp(min(int(series.opened_at[-1]) for series in known), UTC)
+    names = [series.symbol for series in known]
+    return _params(names, known[0].timeframe, start) | {"sort": "asc", "limit": str(PAGE_BARS_MANY)}
 
 
-def _params(symbol: str, timeframe: str, start: datetime) -> dict[str, str]:
+def _params(symbols: Sequence[str], timeframe: str, start: datetime) -> dict[str, str]:
     return {
-        "symbols": symbol,
+        "symbols": ",".join(symbols),
         "timeframe": NAMES[timeframe],
         "start": f"{start:%Y-%m-%dT%H:%M:%SZ}",
         "adjustment": "split",
@@ -51,16 +56,16 @@ def _params(symbol: str, timeframe: str, start: datetime) -> dict[str, str]:
     }
 
 
-def read_page(answer: Any, symbol: str) -> tuple[list[Any], str]:
-    """Return one page's raw bars of a symbol, and the token of the next page or an empty text. Raises CallFailed."""
-    bars = answer.get("bars") if isinstance(answer, dict) else None
+def read_page(answer: Any) -> tuple[dict[str, list[Any]], str]:
+    """Return one page's raw bars by symbol, and the token of the next page or an empty text. Raises CallFailed."""
+    if not isinstance(answer, dict) or "bars" not in answer:
+        raise unsound("a page of bars")
     # A symbol without a bar is left out; Alpaca also writes null for none at all.
-    if not isinstance(bars, dict) and not (isinstance(answer, dict) and "bars" in answer and bars is None):
+    found, token = answer["bars"] if answer["bars"] is not None else {}, answer.get("next_page_token")
+    is_sound = isinstance(found, dict) and all(isinstance(rows, list) for rows in found.values())
+    if not is_sound or not (token is None or isinstance(token, str)):
         raise unsound("a page of bars")
-    rows, token = (bars or {}).get(symbol, []), answer.get("next_page_token")
-    if not isinstance(rows, list) or not (token is None or isinstance(token, str)):
-        raise unsound("a page of bars")
-    return rows, token or ""
+    return found, token or ""
 
 
 def read_bars(rows: list[Any], symbol: str, timeframe: str, sessions: Sessions, now: datetime) -> CandleSeries:
@@ -94,6 +99,21 @@ def joined(old: CandleSeries, new: CandleSeries) -> CandleSeries:
         return old
     columns = (np.concatenate((getattr(old, name), getattr(new, name)[fresh]))[-BARS_MAX:] for name in COLUMNS)
     return _frozen(CandleSeries(old.venue, old.symbol, old.timeframe, *columns))
+
+
+def is_split(old: CandleSeries, new: CandleSeries) -> bool:
+    """Return whether the last old candle has another price by now: a split changed all that was before it."""
+    if not len(old) or not len(new):
+        return False
+    place = int(np.searchsorted(new.opened_at, old.opened_at[-1]))
+    if place == len(new) or new.opened_at[place] != old.opened_at[-1]:
+        return False
+    return bool(abs(new.close[place] / old.close[-1] - 1) > SPLIT_CHANGE)
+
+
+def ends_at(series: CandleSeries) -> int:
+    """Return when the last candle opened in epoch seconds; 0 when there is none."""
+    return int(series.opened_at[-1]) if len(series) else 0
 
 
 def closes_next(series: CandleSeries, sessions: Sessions) -> datetime:

@@ -174,7 +174,31 @@ def test_next_candles_are_asked_for_from_the_last_one_on(alpaca: AlpacaLoopback,
     later = datetime.fromtimestamp(int(before.opened_at[-1]) + 120, UTC)
     assert feed.candles(AAPL, "1m", later, 10) is before
     *_, last = alpaca.data.wait_for(BARS, 2)
-    assert last.fields["start"] == f"{datetime.fromtimestamp(int(before.opened_at[-1]) + 60, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    assert last.fields["start"] == f"{datetime.fromtimestamp(int(before.opened_at[-1]), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_new_candles_of_all_symbols_come_in_one_request(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
+    known = [soon(lambda one=one: feed.candles(one, "1m", timezone.now(), 10)) for one in (AAPL, "SPY", "KO")]  # type: ignore[misc]
+    last_id = alpaca.data.last_id()
+    time.sleep(3.05)
+    later = datetime.fromtimestamp(max(int(one.opened_at[-1]) for one in known) + 120, UTC)
+    for one in known:
+        feed.candles(one.symbol, "1m", later, 10)
+    alpaca.data.wait_for(BARS, 4)
+    first, *_ = alpaca.data.log(BARS, after_id=last_id)
+    assert sorted(first.fields["symbols"].split(",")) == [AAPL, "KO", "SPY"]
+
+
+def test_all_candles_are_fetched_anew_after_a_split(
+    alpaca: AlpacaLoopback, feed: AlpacaFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = soon(lambda: feed.candles(AAPL, "1m", timezone.now(), 10))
+    # Any difference counts, none too: the loopback knows no splits.
+    monkeypatch.setattr("bots.market_data.alpaca_bars.SPLIT_CHANGE", -1)
+    time.sleep(3.05)
+    feed.candles(AAPL, "1m", datetime.fromtimestamp(int(before.opened_at[-1]) + 120, UTC), 10)
+    asked = alpaca.data.wait_for(BARS, 3)
+    assert [entry.fields["sort"] for entry in asked] == ["desc", "asc", "desc"]
 
 
 @pytest.mark.parametrize("timeframe", ["1m", "5m", "15m", "1h", "4h", "1d"])

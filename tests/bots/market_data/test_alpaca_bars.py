@@ -37,6 +37,11 @@ def read(
     return bars.read_bars(rows, "AAPL", timeframe, sessions, now)
 
 
+def page(name: str, symbol: str) -> tuple[list[Any], str]:
+    found, token = bars.read_page(recorded(name))
+    return found[symbol], token
+
+
 def openings(series: CandleSeries) -> list[str]:
     return [f"{datetime.fromtimestamp(int(one), UTC):%m-%d %H:%M}" for one in series.opened_at]
 
@@ -45,7 +50,7 @@ def openings(series: CandleSeries) -> list[str]:
 
 
 def test_recorded_daily_bars(hours: Sessions) -> None:
-    rows, token = bars.read_page(recorded("bars_iex_daily_2020"), "AAPL")
+    rows, token = page("bars_iex_daily_2020", "AAPL")
     series = read(rows, "1d", hours)
     assert token == ""
     assert [series.open.tolist(), series.close.tolist()] == [[432.91, 436.555], [435.24, 438.71]]
@@ -55,7 +60,7 @@ def test_recorded_daily_bars(hours: Sessions) -> None:
 
 
 def test_recorded_bars_that_come_newest_first_are_turned_round(hours: Sessions) -> None:
-    rows, token = bars.read_page(recorded("bars_daily_newest_first"), "TSLA")
+    rows, token = page("bars_daily_newest_first", "TSLA")
     series = bars.read_bars(rows, "TSLA", "1d", hours, LATER)
     assert token == "VFNMQXxEfDc1Mjc3NTc2MzYwMDAwMDAwMDA="
     assert openings(series) == ["09-25 04:00", "09-26 04:00", "09-27 04:00"]
@@ -65,7 +70,7 @@ def test_recorded_bars_that_come_newest_first_are_turned_round(hours: Sessions) 
 def test_no_bars_are_an_empty_series() -> None:
     answers: list[Any] = [recorded("bars_none"), {"bars": None, "next_page_token": None}, {"bars": {"TSLA": []}}]
     for answer in answers:
-        assert len(read(bars.read_page(answer, "AAPL")[0])) == 0
+        assert bars.read_page(answer)[0].get("AAPL", []) == []
 
 
 # Which bars are kept.
@@ -132,11 +137,27 @@ def test_questions_name_split_feed_and_span() -> None:
     assert (first["timeframe"], first["adjustment"], first["feed"], first["sort"]) == ("1Min", "split", "iex", "desc")
     assert utc(first["start"].removesuffix("Z")) < now - timedelta(days=15)
     assert bars.newest_first("AAPL", "1d", now)["start"] == "2016-01-01T00:00:00Z"
-    series = read([row("2025-11-03 14:58")])
-    assert bars.since_last("AAPL", "1m", series) | {"limit": ""} == {
-        "symbols": "AAPL", "timeframe": "1Min", "start": "2025-11-03T14:59:00Z", "adjustment": "split", "feed": "iex",
+    known = [read([row("2025-11-03 14:58")]), read([row("2025-11-03 14:51")])]
+    assert bars.since_last(known) | {"limit": ""} == {
+        "symbols": "AAPL,AAPL", "timeframe": "1Min", "start": "2025-11-03T14:51:00Z", "adjustment": "split", "feed": "iex",
         "sort": "asc", "limit": "",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([], False),
+        ([row("2025-11-03 15:02", "25")], False),
+        ([row("2025-11-03 15:01", "99"), row("2025-11-03 15:02", "99")], False),
+        ([row("2025-11-03 15:01", "90.1")], False),
+        ([row("2025-11-03 15:01", "80")], True),  # five for four
+        ([row("2025-11-03 15:00", "1"), row("2025-11-03 15:01", "1000")], True),  # one for ten
+    ],
+)
+def test_split_shows_in_the_last_candle(rows: list[Any], expected: bool) -> None:
+    assert bars.is_split(read([row("2025-11-03 15:01", "100")]), read(rows)) == expected
+    assert not bars.is_split(read([]), read(rows))
 
 
 # What makes no sense.
@@ -157,7 +178,7 @@ def test_questions_name_split_feed_and_span() -> None:
 )
 def test_page_that_is_none_is_refused(answer: Any) -> None:
     with pytest.raises(CallFailed, match="no sound answer"):
-        bars.read_page(answer, "AAPL")
+        bars.read_page(answer)
 
 
 @pytest.mark.parametrize(
