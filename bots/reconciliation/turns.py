@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import uuid4
 
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from bots.accounts import account_name
@@ -74,18 +74,16 @@ def take(venue: str, *, is_live: bool) -> Turn:
     """Return a turn for this account. Raises TurnTaken."""
     sync = sync_of(venue, is_live=is_live)
     turn = Turn(sync.account_id, uuid4().hex, timezone.now())
-    free = AccountSync.objects.filter(pk=sync.pk, expires_at__lte=database_time())
     # An expiry far ahead was written before the clock was set back: nobody would hold a turn for so long.
-    stranded = AccountSync.objects.filter(pk=sync.pk, expires_at__gt=database_time(2 * TURN_S))
-    for rows in (free, stranded):
-        taken = rows.update(
-            holder=turn.holder,
-            epoch=F("epoch") + 1,
-            expires_at=database_time(TURN_S),
-            started_at=turn.started_at,
-        )
-        if taken:
-            return turn
+    is_over = Q(holder="") | Q(expires_at__lte=database_time()) | Q(expires_at__gt=database_time(2 * TURN_S))
+    taken = AccountSync.objects.filter(is_over, pk=sync.pk).update(
+        holder=turn.holder,
+        epoch=F("epoch") + 1,
+        expires_at=database_time(TURN_S),
+        started_at=turn.started_at,
+    )
+    if taken:
+        return turn
     raise TurnTaken(f"{turn.name} is being reconciled just now")
 
 
