@@ -16,12 +16,13 @@ from bots.accounts import FRESH_FOR, account_name, load_account_books, paper_acc
 from bots.baselines import measured, paper_equity_usd
 from bots.brokers.base import AccountReport, VenueError
 from bots.brokers.factory import BrokerUnavailable, broker_for
-from bots.market_data.base import Feed, MarketDataError
+from bots.market_data.base import Feed, MarketDataError, UnknownSymbolError
 from bots.market_data.feeds import feed_for
-from bots.markets import Moment
+from bots.markets import Moment, mark_price
 from bots.models import Account, Bot, BotStatus, PaperBroker, Position
 from bots.reconciliation import worth
 from bots.workers.chores import chore
+from safety.intents import InstrumentRules
 
 log = logging.getLogger(__name__)
 #: Reconciliation measures each account every 30 s; one that it did not reach for so long is measured by itself.
@@ -143,12 +144,13 @@ def price_usd(venue: str, asset: str, now: datetime) -> Decimal | None:
     if asset in DOLLARS:
         return Decimal(1)
     feed = feed_for(venue)
-    known = set(feed.symbols())
     names = [asset, *(f"{asset}/{name}" for name in DOLLARS)]
-    symbol = next((one for one in names if one in known), None) or next(
-        (one for one in names if _is_listed(feed, one)), None
-    )
-    return None if symbol is None else feed.quote(symbol, now).bid
+    listed = [rules for rules in (_rules(feed, one) for one in names) if rules is not None]
+    if not listed:
+        return None
+    # One that may not be traded now still has a price: to leave it out would look like a loss.
+    chosen = next((rules for rules in listed if rules.is_active), listed[0])
+    return mark_price(feed, chosen.symbol, now)
 
 
 def accounts_in_use() -> list[tuple[str, bool]]:
@@ -170,21 +172,19 @@ def _worth_usd(venue: str, figures: Mapping[str, Decimal], now: datetime) -> Dec
     return total
 
 
-def _is_listed(feed: Feed, symbol: str) -> bool:
-    """Return whether the venue lists a symbol that it may not trade now. To leave it out would look like a loss."""
+def _rules(feed: Feed, symbol: str) -> InstrumentRules | None:
+    """Return a symbol's rules, None where the venue surely has no such symbol. Raises MarketDataError while that is not known."""
     try:
-        feed.rules(symbol)
-    except MarketDataError:
-        return False
-    return True
+        return feed.rules(symbol)
+    except UnknownSymbolError:
+        return None
 
 
 def _bid(moment: Moment, bot: Bot) -> Decimal | None:
     try:
-        bid = moment.market(bot.venue, bot.symbol).view.quote.bid
+        return moment.mark(bot.venue, bot.symbol)
     except MarketDataError:
         return None
-    return bid if bid.is_finite() and bid > 0 else None
 
 
 def _new_account(bot: Bot) -> Account:

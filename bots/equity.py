@@ -51,7 +51,7 @@ def take_snapshots(now: datetime) -> int:
     marked = []
     for position in _books_in_use():
         try:
-            bid = moment.market(position.bot.venue, position.bot.symbol).view.quote.bid
+            bid = moment.mark(position.bot.venue, position.bot.symbol)
         except MarketDataError:
             continue
         figures = worth(position, _starting_cash(position), bid)

@@ -129,7 +129,7 @@ def _overview(bot: Bot, moment: Moment, states: StateBook) -> BotOverview:
         realised_pnl=position.realised_pnl,
         fees=position.fees,
         cash_flow=position.cash_flow,
-        mark=_stored_mark(position) if market is None else _mark(market, moment.now),
+        mark=_stored_mark(position) if market is None else _mark(market, position, moment),
         mark_problem=no_market or _quote_problem(market, moment.now),
         ticked_at=ticked_at,
         is_silent=_is_silent(bot, ticked_at, moment.now),
@@ -146,12 +146,19 @@ def _market(bot: Bot, moment: Moment) -> tuple[Market | None, str]:
         return None, str(error)
 
 
-def _mark(market: Market, now: datetime) -> Mark:
+def _mark(market: Market, position: Position, moment: Moment) -> Mark | None:
     quote = market.view.quote
-    return Mark(quote.bid, quote.seen_at, quote.source, _is_stale(market, now))
+    try:
+        price = moment.mark(quote.venue, quote.symbol)
+    except MarketDataError:
+        return _stored_mark(position)
+    source = quote.source if market.view.is_open else f"{quote.source}, the session's last price"
+    return Mark(price, quote.seen_at, source, _is_stale(market, moment.now))
 
 
 def _quote_problem(market: Market | None, now: datetime) -> str:
+    if market is not None and not market.view.is_open:
+        return "The market is closed."
     return "The quote is too old to enter on." if market is not None and _is_stale(market, now) else ""
 
 

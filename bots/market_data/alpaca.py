@@ -22,7 +22,7 @@ from bots.market_data import alpaca_bars as bars
 from bots.market_data.alpaca_assets import VENUE, Assets
 from bots.market_data.alpaca_candles import Candles
 from bots.market_data.alpaca_ticks import Tick, moment, read_tick, traded_between
-from bots.market_data.base import CandleSeries, MarketDataError, Traded
+from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
 from bots.market_data.market_hours import Sessions
@@ -43,6 +43,7 @@ SYMBOLS_KEPT = 300
 CLOCK_FRESH_S = 15.0
 CLOCK_KEPT_S = 120.0
 COUNT_MAX = 5_000
+SYMBOL_CHARS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +111,13 @@ class AlpacaFeed:
     def rules(self, symbol: str) -> InstrumentRules:
         """Return what an order in ``symbol`` has to obey."""
         found, problem = self._assets.known(symbol), ""
-        if found is None:
+        if found is None and not self._assets.is_missing(symbol):
             problem = self._fetcher.run(f"the stock {symbol}", lambda: self._assets.fetch_one(symbol))
             found = self._assets.known(symbol)
-        elif symbol in self._wanted and self._assets.is_due(symbol):
+        elif found is not None and symbol in self._wanted and self._assets.is_due(symbol):
             self._fetcher.start(f"the stock {symbol}", lambda: self._assets.fetch_one(symbol))
+        if found is None and self._assets.is_missing(symbol):
+            raise UnknownSymbolError(f"Alpaca has no stock {symbol[:SYMBOL_CHARS_SHOWN]}.")
         if found is None:
             raise MarketDataError(f"What Alpaca says of {symbol} is not known: {problem or 'it says nothing'}.")
         return found

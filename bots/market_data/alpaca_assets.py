@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bots.brokers.alpaca_client import AlpacaClient, unsound
-from bots.brokers.outcomes import CallFailed, Failure, Kind
+from bots.brokers.outcomes import CallFailed, Kind
 from safety.intents import InstrumentRules
 
 VENUE = "alpaca"
@@ -38,6 +38,7 @@ class Assets:
         self._lock = threading.Lock()
         self._all: tuple[float, Mapping[str, InstrumentRules]] | None = None
         self._ones: dict[str, tuple[float, InstrumentRules]] = {}
+        self._missing: dict[str, float] = {}
 
     def known(self, symbol: str) -> InstrumentRules | None:
         """Return the rules of one stock as they were last told, without asking Alpaca; None when they never were."""
@@ -45,6 +46,11 @@ class Assets:
         if one is not None:
             return one[1]
         return None if self._all is None else self._all[1].get(symbol)
+
+    def is_missing(self, symbol: str) -> bool:
+        """Return whether this is no symbol of a stock, or Alpaca said lately that it has none of this name."""
+        asked_at = self._missing.get(symbol)
+        return SYMBOL.fullmatch(symbol) is None or (asked_at is not None and time.monotonic() - asked_at < ONE_KEPT_S)
 
     def is_due(self, symbol: str) -> bool:
         """Return whether one stock is to be asked for anew."""
@@ -60,15 +66,16 @@ class Assets:
         return self._all is None or time.monotonic() - self._all[0] > LIST_KEPT_S
 
     def fetch_one(self, symbol: str) -> None:
-        """Ask for one stock. Raises CallFailed, also when Alpaca has no such stock."""
-        if SYMBOL.fullmatch(symbol) is None:
-            raise CallFailed(Failure(Kind.ORDER, f"{symbol[:20]!r} is no symbol of a stock"))
+        """Ask for one stock, whose symbol has to be one. Raises CallFailed, also when Alpaca has no such stock."""
         asked_at = time.monotonic()
         try:
             raw = self._client.ask("GET", f"/assets/{quote(symbol, safe='')}", timeout_ms=REQUEST_MS)
         except CallFailed as failed:
             if failed.failure.kind == Kind.GONE:
-                raise CallFailed(Failure(Kind.ORDER, f"Alpaca has no stock {symbol}")) from failed
+                with self._lock:
+                    self._missing = (
+                        {symbol: asked_at} if len(self._missing) >= ONES_MAX else self._missing | {symbol: asked_at}
+                    )
             raise
         rules = read_asset(raw)
         if rules is None or rules.symbol != symbol:

@@ -18,6 +18,10 @@ class MarketDataError(Exception):
     """The feed has no usable answer; the message says what is missing and what to do."""
 
 
+class UnknownSymbolError(MarketDataError):
+    """The venue surely has no such symbol; no later question will find it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CandleSeries:
     """Closed candles of one symbol and timeframe, oldest first; arrays of equal length, prices in the quote currency.
@@ -63,7 +67,7 @@ class Feed(Protocol):
         ...
 
     def rules(self, symbol: str) -> InstrumentRules:
-        """Return what an order in ``symbol`` has to obey."""
+        """Return what an order in ``symbol`` has to obey. Raises UnknownSymbolError where the venue has no such symbol."""
         ...
 
     def quote(self, symbol: str, now: datetime) -> Quote:

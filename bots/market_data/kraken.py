@@ -21,7 +21,7 @@ from django.utils import timezone
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.kraken_pairs import VENUE, Pair, Pairs
 from bots.brokers.outcomes import CallFailed, Failure, Kind
-from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded
+from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded, UnknownSymbolError
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
 from bots.market_data.kraken_ticks import Tick, read_tick, traded_between
@@ -180,7 +180,7 @@ class KrakenFeed:
     def _pair(self, symbol: str) -> Pair:
         found = self._all_pairs().get(symbol)
         if found is None:
-            raise MarketDataError(f"Kraken has no symbol {symbol}.")
+            raise UnknownSymbolError(f"Kraken has no symbol {symbol}.")
         return found
 
     def _all_pairs(self) -> dict[str, Pair]:

@@ -14,7 +14,7 @@ from audit.log import unit
 from audit.models import OperatorEvent, OrderEvent
 from bots import batch, bot_params, executor, manager, tick
 from bots.market_data import feeds
-from bots.market_data.base import CandleSeries, MarketDataError, Traded
+from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError
 from bots.markets import market_for
 from bots.models import Bot, Order, Position
 from bots.order_ids import random_order_id
@@ -69,7 +69,7 @@ class ScriptedFeed:
 
     def rules(self, symbol: str) -> InstrumentRules:
         if symbol not in self.symbols():
-            raise MarketDataError(f"there is no symbol {symbol}")
+            raise UnknownSymbolError(f"there is no symbol {symbol}")
         return InstrumentRules(VENUE, symbol, "USD", Decimal("0.01"), self.lot, self.lot, self.notional_min)
 
     def quote(self, symbol: str, now: datetime) -> Quote:

@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings
 
 from bots.market_data import feeds
-from bots.market_data.base import MarketDataError
+from bots.market_data.base import UnknownSymbolError
 from bots.models import Bot, Order, Position
 from bots.order_ids import random_order_id
 from bots.order_states import OrderStatus
@@ -37,7 +37,7 @@ class KrakenFeed(ScriptedFeed):
 
     def rules(self, symbol: str) -> InstrumentRules:
         if symbol not in self.quotes:
-            raise MarketDataError(f"Kraken has no symbol {symbol!r}")
+            raise UnknownSymbolError(f"Kraken has no symbol {symbol!r}")
         tick = Decimal("0.01")
         return InstrumentRules(VENUE, symbol, self.quotes[symbol], tick, self.lot, self.lot, self.notional_min)
 

@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from bots.account_chores import price_usd
 from bots.admin.markets import offer, why_not
 from bots.market_data import feeds
 from bots.market_data.alpaca import AlpacaFeed, Keys
 from bots.market_data.base import CandleSeries, MarketDataError
-from bots.market_data.feeds import feed_for
+from bots.market_data.feeds import feed_for, forget_feeds
 from bots.market_data.market_hours import SESSION_S, sessions_at
-from bots.markets import candle_basis, market_for
+from bots.markets import Moment, candle_basis, mark_price, market_for
 from bots.models import Bot, BotTick, Order
 from bots.order_states import OrderStatus
 from bots.strategies import registry
 from tests.bots.builders import Floor, Worker, buy, floor, make_bot, sell
+from tests.loopback import faults
 from tests.loopback.client import AAPL, AlpacaLoopback
 
 __all__ = ["floor"]
@@ -121,6 +123,40 @@ def test_setup_says_why_a_stock_cannot_be_chosen(alpaca: AlpacaLoopback, symbol:
     found = alpaca.data.wait_until(lambda: why_not("alpaca", symbol), lambda text: "not answered yet" not in text, 30)
     assert problem in found
     assert bool(problem) == bool(found)
+
+
+# What a share is worth while nobody, or nobody sound, quotes it.
+
+
+def test_closed_market_values_by_the_last_price_of_its_session(alpaca: AlpacaLoopback) -> None:
+    alpaca.set_price("10", "0", volume="0")
+    alpaca.set_open(False)
+    now = timezone.now()
+    closes = soon(lambda: feed_for("alpaca").candles(AAPL, "1m", now, 5)).close
+    moment = Moment(now)
+    assert soon(lambda: moment.mark("alpaca", AAPL)) == Decimal(str(closes[-1]))
+    assert soon(lambda: price_usd("alpaca", AAPL, now)) == moment.mark("alpaca", AAPL)
+
+
+def test_open_market_values_by_the_bid_and_not_at_all_without_one(alpaca: AlpacaLoopback) -> None:
+    alpaca.set_price("228.5", "231", volume="0")
+    feed, now = feed_for("alpaca"), timezone.now()
+    assert soon(lambda: mark_price(feed, AAPL, now)) == Decimal("228.5")
+    alpaca.set_price("0", "231", volume="0")
+    time.sleep(2.05)
+    alpaca.data.wait_until(lambda: feed.quote(AAPL, timezone.now()).bid, lambda bid: bid == 0, 30)
+    with pytest.raises(MarketDataError, match="nobody bids for it"):
+        mark_price(feed, AAPL, timezone.now())
+
+
+def test_stock_that_is_halted_is_still_valued_and_a_stranger_never(alpaca: AlpacaLoopback) -> None:
+    alpaca.set_asset(AAPL, tradable=False)
+    assert soon(lambda: price_usd("alpaca", AAPL, timezone.now())) is not None
+    assert soon(lambda: price_usd("alpaca", "TSLA", timezone.now())) is None
+    alpaca.paper.fault(faults.http_status("GET /v2/assets/{symbol}", 503, count=faults.FOR_EVER))
+    forget_feeds()
+    with pytest.raises(MarketDataError):
+        price_usd("alpaca", "TSLA", timezone.now())
 
 
 # How old candles are, at fixed moments.

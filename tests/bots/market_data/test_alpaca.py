@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bots.market_data.alpaca import AlpacaFeed, Keys
-from bots.market_data.base import MarketDataError
+from bots.market_data.base import MarketDataError, UnknownSymbolError
 from bots.market_data.feeds import feed_for
 from bots.market_data.market_hours import SESSION_S, sessions_at
 from bots.markets import Moment, market_for
@@ -106,7 +106,9 @@ def test_rules_come_of_the_venue(feed: AlpacaFeed, symbol: str, lot: str, notion
 @pytest.mark.parametrize("symbol", ["TSLA", "BTC/USD", "../orders", "aapl", "", "A" * 300])
 def test_unknown_symbol_is_said_to_be_one(alpaca: AlpacaLoopback, feed: AlpacaFeed, symbol: str) -> None:
     problem = problem_of(lambda: feed.quote(symbol, timezone.now()))
-    assert "Alpaca has no stock TSLA" in problem if symbol == "TSLA" else "is no symbol of a stock" in problem
+    assert problem == f"Alpaca has no stock {symbol[:20]}."
+    with pytest.raises(UnknownSymbolError):
+        feed.rules(symbol)
     assert {entry.path for entry in alpaca.paper.log()} <= {ASSET}
 
 
