@@ -1,6 +1,6 @@
 """The dead-man switch: a venue cancels every order of an account when it has not heard of us for a minute.
 
-Opt-in for each account, and Kraken only. While orders of ours rest there, the switch is wound up again every 15 to 20 seconds;
+Opt-in for each account, and Kraken only. While orders of ours rest there, the switch is wound up again every 25 to 30 seconds;
 when nothing rests any more, it is switched off. This is the only module that may ask a venue for it: two that did could switch
 off what the other wound up. What the venue last answered is kept, so that every host can show it.
 """
@@ -26,7 +26,9 @@ log = logging.getLogger(__name__)
 VENUES = ("kraken",)
 #: How long the venue waits for us, in seconds.
 TIMEOUT_S = 60
-REFRESH_EVERY = timedelta(seconds=15)
+#: Rarer than it could be, for a small account's rate limit (docs/adr/0010-rate-budget.md). When the worker that does it dies,
+#: another one takes over within 25 s, which is still in time.
+REFRESH_EVERY = timedelta(seconds=25)
 #: A request that winds it up may reach the venue in the last moment: the time has run out for certain only after this.
 GRACE = timedelta(seconds=5)
 #: An order that may be on its way there, or of which nobody knows, may rest as well.

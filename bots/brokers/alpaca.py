@@ -312,12 +312,12 @@ class AlpacaBroker:
 
         The only way to Alpaca. ``urgent`` is a cancel of the kill switch. Raises CallFailed.
         """
-        self._back_off.check(urgent=urgent)
+        purpose = Purpose.CANCELS if urgent else purpose_now()
+        self._back_off.check(purpose, urgent=urgent)
         if method == "DELETE":
             # A cancel leaves in any case: Alpaca has the last word.
             self._budget.count()
         else:
-            purpose = Purpose.CANCELS if urgent else purpose_now()
             self._budget.wait_for_room(purpose, is_order=method == "POST")
         now = timezone.now()
         left_ms = ((deadline or now + ANSWER_WITHIN) - now) // timedelta(milliseconds=1)

@@ -18,6 +18,8 @@ WAIT_S_MAX = {
     Purpose.LOOK_UPS: 1.0,
     Purpose.BACKGROUND: 0.5,
 }
+#: What one round of background questions counts at most: open orders, balances, and the three histories.
+ROUND_UNITS = 7
 
 
 class BackOff:
@@ -27,15 +29,27 @@ class BackOff:
         self._account = account
         self._since_ns = 0
         self._failure = Failure(Kind.NOT_SENT, "")
+        self._rests_until_s = 0.0
 
-    def check(self, *, urgent: bool) -> None:
+    def check(self, purpose: Purpose, *, urgent: bool = False) -> None:
         """Return quietly when the venue may be asked. Raises CallFailed."""
+        rests_s = self._rests_until_s - time.monotonic()
+        if purpose == Purpose.BACKGROUND and rests_s > 0:
+            raise held_back("the venue's limit on requests", rests_s)
         failure = self._failure
         waits_s = (URGENT_BACK_OFF_S if urgent else BACK_OFF_S).get(failure.kind, 0)
         if self._since_ns and time.monotonic_ns() < self._since_ns + waits_s * 10**9:
             raise CallFailed(
                 Failure(failure.kind, f"{failure.reason}; it is not asked again for a while", is_local=True)
             )
+
+    def rest(self, purpose: Purpose, wait_s: float, per_s: float) -> None:
+        """Let background questions rest once there was no room for one of them, until there is room for a whole round.
+
+        A round that is cut off is begun anew: without this, what it asked before would use up all the room, again and again.
+        """
+        if purpose == Purpose.BACKGROUND:
+            self._rests_until_s = time.monotonic() + wait_s + ROUND_UNITS / per_s
 
     def note(self, failure: Failure, *, is_narrow: bool = False) -> None:
         """Keep what a refusal means for what follows. One that ``is_narrow`` holds for a symbol only: the rest goes on."""

@@ -48,9 +48,9 @@ class Purpose(StrEnum):
 SHARES = {
     Purpose.CANCELS: 1.0,
     Purpose.EXITS: 0.95,
-    Purpose.ORDERS: 0.85,
-    Purpose.LOOK_UPS: 0.75,
-    Purpose.BACKGROUND: 0.5,
+    Purpose.ORDERS: 0.9,
+    Purpose.LOOK_UPS: 0.8,
+    Purpose.BACKGROUND: 0.65,
 }
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default=Purpose.BACKGROUND)
 

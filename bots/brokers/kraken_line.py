@@ -51,8 +51,8 @@ class KrakenLine:
         ``engine`` says what an order or a cancel counts at Kraken's engine. What the request is for says ``budget.spending``.
         """
         check_secret(self._secret)
-        self._back_off.check(urgent=urgent)
         purpose = Purpose.CANCELS if urgent else purpose_now()
+        self._back_off.check(purpose, urgent=urgent)
         waits_until_s = waits_until(purpose, is_order=engine is not None)
         try:
             while True:
@@ -63,6 +63,7 @@ class KrakenLine:
                         return self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
                 if time.monotonic() + wait_s > waits_until_s:
                     self._budget.note_held_back(engine)
+                    self._back_off.rest(purpose, wait_s, self._budget.tier().requests.per_s)
                     what = "requests" if engine is None else f"orders in {engine.symbol}"
                     raise held_back(f"Kraken's limit on {what}", wait_s)
                 time.sleep(wait_s)

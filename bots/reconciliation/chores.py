@@ -18,8 +18,11 @@ from bots.workers.chores import chore
 log = logging.getLogger(__name__)
 
 EVERY = timedelta(seconds=30)
-#: While our orders rest, so often the open orders are read; and so soon what one round found is looked at again.
-WATCH_EVERY = CONFIRM_EVERY = timedelta(seconds=10)
+#: While our orders rest, so often the open orders are read: a smaller account may not ask more often, see
+#: docs/adr/0010-rate-budget.md.
+WATCH_EVERY = timedelta(seconds=15)
+#: So soon what one round found is looked at again.
+CONFIRM_EVERY = timedelta(seconds=10)
 #: Rounds are never closer together than this, whatever asks for them; after one that failed, than that.
 GAP, GAP_AFTER_FAILURE = timedelta(seconds=3), timedelta(seconds=10)
 KEEP_RUNS = timedelta(days=2)

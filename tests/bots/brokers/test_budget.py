@@ -33,9 +33,9 @@ class TestShares:
     @pytest.mark.parametrize(
         ("purpose", "fits"),
         [
-            (Purpose.BACKGROUND, 10),
-            (Purpose.LOOK_UPS, 15),
-            (Purpose.ORDERS, 17),
+            (Purpose.BACKGROUND, 13),
+            (Purpose.LOOK_UPS, 16),
+            (Purpose.ORDERS, 18),
             (Purpose.EXITS, 19),
             (Purpose.CANCELS, 20),
         ],
@@ -64,7 +64,7 @@ class TestShares:
         assert take() > 0
 
     def test_a_request_that_counts_more_needs_more_room(self) -> None:
-        assert take(9, Purpose.BACKGROUND) == 0
+        assert take(12, Purpose.BACKGROUND) == 0
         assert take(2, Purpose.BACKGROUND) > 0
         assert take(1, Purpose.BACKGROUND) == 0
 

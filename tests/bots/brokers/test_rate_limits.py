@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from bots.brokers import alpaca_budget, kraken_budget
 from bots.brokers.base import OrderReport, VenueError
-from bots.brokers.budget import Limit, Purpose, spending
+from bots.brokers.budget import SHARES, Limit, Purpose, spending
 from bots.brokers.factory import broker_for, forget_brokers
 from bots.brokers.kraken import KrakenBroker
 from bots.brokers.kraken_budget import CANCEL_COSTS, EngineCall, KrakenBudget, cancel_of
@@ -60,10 +60,10 @@ class TestKraken:
     def test_background_questions_of_all_workers_stop_at_their_share(self, kraken: KrakenLoopback) -> None:
         began_s = time.monotonic()
         asked = self.use_up(kraken)
-        # Half of 15, and what fell off meanwhile (each question that waits does so for half a second at most).
-        assert 7 <= asked <= 8 + 0.33 * (time.monotonic() - began_s)
+        # Their share of 15, and what fell off meanwhile.
+        assert 9 <= asked <= 10 + 0.33 * (time.monotonic() - began_s)
         assert len(kraken.log("BalanceEx")) == asked
-        assert kraken.counter() <= 8
+        assert kraken.counter() <= 10
         assert self.refused(kraken) == []
         counter = RateCounter.objects.get(account="kraken", scope="")
         assert (counter.spent_background, counter.spent_orders) == (asked, 0)
@@ -270,9 +270,9 @@ class TestAlpaca:
         account = alpaca.paper
         broker = stocks.broker_at(account)
         limit = alpaca_budget.LIMIT
-        seconds = limit.size * 0.5 / limit.per_s
+        seconds = limit.size * SHARES[Purpose.BACKGROUND] / limit.per_s
         RateCounter.objects.create(
-            account="alpaca-paper", scope="", empty_at=timezone.now() + timedelta(seconds=seconds + 10)
+            account="alpaca-paper", scope="", empty_at=timezone.now() + timedelta(seconds=seconds + 6)
         )
         with pytest.raises(VenueError, match="we hold back"):
             broker.open_orders()
