@@ -46,9 +46,8 @@ check: $(VENV)/.dev ## Run everything that CI runs: format, lint, types, imports
 bench: $(VENV)/.dev ## Run the benchmarks; prints a table and writes docs/benchmarks.md
 	@$(BIN)/python -m bench
 
-# Not in "make help": the loopback venues come with part 3.
-rehearse:
-	@echo "make rehearse: the loopback venues that a rehearsal needs are not built yet." >&2; exit 2
+rehearse: $(VENV)/.runtime ## Start venues that are on this machine only, and a console against them (PORT=; FRESH=1 begins anew)
+	@exec $(BIN)/python -m tests.loopback.rehearsal $(if $(FRESH),--fresh)
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .

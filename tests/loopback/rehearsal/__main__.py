@@ -10,13 +10,21 @@ from pathlib import Path
 
 from tests.loopback.rehearsal.desk import Desk
 from tests.loopback.rehearsal.drift import Drift
-from tests.loopback.rehearsal.places import FIRST_PORT, PROJECT, Places, Ports, console_environ
+from tests.loopback.rehearsal.places import (
+    FIRST_PORT,
+    PROJECT,
+    Places,
+    Ports,
+    console_variables,
+    process_environ,
+    write_env_file,
+)
 from tests.loopback.rehearsal.saved import Keeper
 from tests.loopback.rehearsal.venues import Venues, start_venues
 
 SEED = 20260105
 #: The console's own stop takes up to eight; what is left after that is killed.
-STOP_S = 9.0
+STOP_S = 9.5
 LOOKS_EVERY_S = 0.2
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -66,17 +74,17 @@ def _run(places: Places, ports: Ports, venues: Venues, seed: int, stop: threadin
     except ValueError as error:
         sys.stderr.write(f"{places.venues}: {error}. Begin anew with: make rehearse FRESH=1\n")
         return 2
-    environ = console_environ(places, ports, venues.environ(), os.environ)
+    variables = console_variables(places, ports, venues.environ(), os.environ)
+    write_env_file(places, variables)
+    environ, host = process_environ(places, os.environ), variables["HOST"]
     drift = Drift(venues, seed)
-    desk = Desk(venues, drift, (environ["HOST"], ports.page), f"http://{environ['HOST']}:{ports.console}/")
+    desk = Desk(venues, drift, (host, ports.page), f"http://{host}:{ports.console}/")
     drift.start()
     desk.start()
     try:
         if code := _prepare(environ, stop):
             return code
-        sys.stdout.write(
-            f"The venues, to play on: http://{environ['HOST']}:{ports.page}/\nExercises: docs/rehearsal.md\n"
-        )
+        sys.stdout.write(f"The venues, to play on: http://{host}:{ports.page}/\nExercises: docs/rehearsal.md\n")
         sys.stdout.flush()
         return _console(environ, stop)
     finally:

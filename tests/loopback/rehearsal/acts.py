@@ -97,8 +97,8 @@ class Acts:
     def _money(self, form: Form) -> str:
         venue, amount = form["venue"], _number(form, "amount")
         if venue == "kraken":
-            ledger = self._venues.kraken_venue().ledger
-            ledger.move("ZUSD", amount, "deposit" if amount > 0 else "withdrawal")
+            way = "deposit" if amount > 0 else "withdraw"
+            self._venues.kraken.control(way, {"asset": "ZUSD", "amount": f"{abs(amount):f}"})
         else:
             kind = "CSD" if amount > 0 else "CSW"
             self._venues.servers[_account(venue)].control("activity", {"type": kind, "net_amount": f"{amount:f}"})

@@ -1,6 +1,5 @@
 """Where a rehearsal lives: its ports, its files, and the environment of its console, in which nothing real is left."""
 
-import os
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -52,6 +51,11 @@ class Places:
         """Return the folder for what the console writes beside its database: the kill file, the anchors."""
         return self.var / "rehearsal"
 
+    @property
+    def env_file(self) -> Path:
+        """Return the console's own .env, which management commands read as well."""
+        return self.console / "console.env"
+
     def forget(self) -> None:
         """Remove everything that rehearsals left: books, venues, anchors. Nothing of the real console is here."""
         for path in self.var.glob("rehearsal.sqlite3*"):
@@ -70,13 +74,14 @@ class Places:
         )
 
 
-def console_environ(places: Places, ports: Ports, venues: Mapping[str, str], real: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the rehearsal's console: the venues' addresses and keys, both gates open, no .env file."""
+def console_variables(
+    places: Places, ports: Ports, venues: Mapping[str, str], real: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables of the rehearsal's console: the venues' addresses and keys, both gates open, a database of its own."""
     places.console.mkdir(parents=True, exist_ok=True)
-    own = {name: value for name, value in real.items() if name not in VARIABLE_NAMES or name in KEPT}
     return {
         "HOST": HOST,
-        **own,
+        **{name: value for name, value in real.items() if name in KEPT},
         **venues,
         "PORT": str(ports.console),
         "ALLOW_LIVE_TRADING": "1",
@@ -84,8 +89,22 @@ def console_environ(places: Places, ports: Ports, venues: Mapping[str, str], rea
         "KILL_SWITCH": "0",
         "SECRET_KEY": _secret_key(places.console / "secret_key"),
         "DATABASE_URL": f"sqlite:////{str(places.database).lstrip('/')}",
+    }
+
+
+def write_env_file(places: Places, variables: Mapping[str, str]) -> None:
+    """Write the variables where the console, and every command about it, reads them."""
+    places.env_file.touch(mode=0o600)
+    lines = [f"{name}={value}\n" for name, value in variables.items()]
+    places.env_file.write_text("".join(lines), encoding="utf-8")
+
+
+def process_environ(places: Places, real: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process of the rehearsal's console: nothing but its own file tells it what to use."""
+    return {
+        **{name: value for name, value in real.items() if name not in VARIABLE_NAMES},
         "TRADINGOPS_VAR_DIR": str(places.console),
-        "TRADINGOPS_ENV_FILE": os.devnull,
+        "TRADINGOPS_ENV_FILE": str(places.env_file),
     }
 
 

@@ -63,7 +63,7 @@ def taken(venues: Venues) -> bytes:
     kraken = venues.kraken_venue()
     books: dict[str, Any] = {
         "kraken": _books(kraken.ledger),
-        "kraken-key": (kraken.key.key, kraken.key.secret),
+        "kraken-key": (kraken.key.key, kraken.key.secret, kraken.key.created),
         "kraken-prices": {pair: _prices(kraken.market.book(pair)) for pair in kraken.market.instruments},
     }
     for name in ACCOUNTS:
@@ -80,7 +80,7 @@ def restore(venues: Venues, data: bytes) -> None:
         books = _Reader(io.BytesIO(data)).load()
         kraken = venues.kraken_venue()
         _put(kraken.ledger, books["kraken"])
-        kraken.key.key, kraken.key.secret = books["kraken-key"]
+        kraken.key.key, kraken.key.secret, kraken.key.created = books["kraken-key"]
         for pair, prices in books["kraken-prices"].items():
             if pair in kraken.market.instruments:
                 _put_prices(kraken.market.book(pair), prices)
