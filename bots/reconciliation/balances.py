@@ -60,7 +60,7 @@ class Standing:
     @property
     def missing(self) -> Decimal:
         """Return how much less is there than our positions alone hold, explained or not."""
-        return max(_sum(self.held, -self.venue), ZERO)
+        return max(_sum(self.held, -self.venue), ZERO) if self.held else ZERO
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The same lists again lead to the same findings, whatever their order; what is ca
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,11 +48,15 @@ class OwnOrder:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """An order at the venue that has our id, and cannot be ours as it stands. It is never adopted."""
+    """An order at the venue that has our id, and cannot be ours as it stands. It is never adopted.
+
+    ``is_extra``: no book of ours can have it, so that what it does counts as somebody else's.
+    """
 
     own: OwnOrder
     listed: ListedOrder
     text: str
+    is_extra: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +103,27 @@ def judge_orders(
     """
     by_venue = {one.venue_order_id: one for one in own if one.venue_order_id}
     by_client = {one.client_order_id: one for one in own}
+    latest: dict[str, ListedOrder] = {}
+    for order in listed:
+        latest[order.venue_order_id] = _later(latest.get(order.venue_order_id), order)
+    bearing = Counter(one.client_order_id for one in latest.values())
     look_up: dict[int, tuple[OwnOrder, str]] = {}
     strangers: dict[str, ListedOrder] = {}
     conflicts: dict[str, Conflict] = {}
-    for order in listed:
+    for order in latest.values():
         ours = by_venue.get(order.venue_order_id) or by_client.get(order.client_order_id or "-")
         if ours is None or order.venue_order_id in strangers_known:
-            strangers[order.venue_order_id] = _later(strangers.get(order.venue_order_id), order)
+            strangers[order.venue_order_id] = order
             continue
-        text = _conflict(ours, order, now)
+        is_second = bool(ours.venue_order_id) and ours.venue_order_id != order.venue_order_id
+        if is_second or (not ours.venue_order_id and bearing[order.client_order_id] > 1):
+            # A venue may take an id again once the first order has ended. Which of several is ours nobody can tell.
+            text = "more than one order there has this id"
+        else:
+            text = _conflict(ours, order, now)
         if text:
-            conflicts[order.venue_order_id] = Conflict(ours, order, text)
+            is_extra = is_second or ours.status in NEVER_THERE
+            conflicts[order.venue_order_id] = Conflict(ours, order, text, is_extra)
         elif _tells_news(ours, order):
             look_up[ours.id] = (ours, order.venue_order_id)
     return OrderFindings(

@@ -17,7 +17,7 @@ from bots.executor.venue import apply
 from bots.models import Account, Order
 from bots.order_states import RESTING_STATES, OrderStatus
 from bots.reconciliation import differences, facts
-from bots.reconciliation.compare import NEVER_THERE, OwnOrder, assets_of, judge_orders, vanished
+from bots.reconciliation.compare import OwnOrder, assets_of, judge_orders, vanished
 from bots.reconciliation.lost import origin_of
 from bots.reconciliation.turns import Turn
 
@@ -46,7 +46,7 @@ def carry_out(
         with unit():
             Account.objects.select_for_update(no_key=True).get(pk=account.pk)
             found["conflicts"] += differences.open_conflict(account, conflict, asked_at) is not None
-        if conflict.own.status in NEVER_THERE:
+        if conflict.is_extra:
             # Nobody's book has it: what it does is counted as somebody else's.
             found["externals"] += _keep(account, conflict.listed)
     lost: list[tuple[OwnOrder, str]] = []
