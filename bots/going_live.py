@@ -16,6 +16,7 @@ from django.utils import timezone
 from audit.decimals import decimal_text
 from audit.log import OperatorEventRecord, record, unit
 from bots import executor, hand_orders, ledger, manager
+from bots.account_chores import accounts_in_use
 from bots.batch import BotBooks, locked_books
 from bots.brokers.factory import BrokerUnavailable
 from bots.manager import BotActionError
@@ -24,7 +25,7 @@ from bots.markets import market_for
 from bots.models import Bot, BotStatus, Deal, Order, PaperBroker, Position, Venue
 from bots.order_ids import random_order_id
 from bots.order_states import OPEN_STATES, RESTING_STATES
-from bots.reconciliation import movements
+from bots.reconciliation import engine, movements, queries
 from safety import readiness
 from safety.intents import OrderIntent, OrderType, Side
 
@@ -71,12 +72,25 @@ def set_live(
 
 
 def check_readiness(actor: str) -> None:
-    """Check anew what a live bot needs of its venue: the last run may not have looked at one that was not used."""
+    """Check anew what a live bot needs of its venue: the last run may not have looked at one that was not used.
+
+    An account that was not in use so far is compared with our books first: readiness asks for that.
+    """
     try:
+        for venue, is_live in accounts_in_use():
+            if is_live and queries.last_sound_age(venue, is_live=True, now=timezone.now()) is None:
+                _reconcile(venue)
         readiness.run("set_live", actor=actor)
     except DatabaseError:
         # The bot is live as asked. Entries go by the last run that was kept, and the next one is due within minutes.
         log.exception("the readiness checks could not be run")
+
+
+def _reconcile(venue: str) -> None:
+    try:
+        engine.reconcile(venue, is_live=True, trigger="set_live")
+    except engine.TurnTaken:
+        log.info("the account at %s is being reconciled already", venue)
 
 
 def set_paper(bot_id: int, *, actor: str, reason: str = "") -> Bot:

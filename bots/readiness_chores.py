@@ -19,11 +19,13 @@ from safety.models import ReadinessRun
 from safety.readiness_values import Finding
 
 RUN_EVERY = timedelta(minutes=5)
-#: After a start, runs follow each other this closely while something has not reported yet, and for this long.
+#: After a start, or a bot being set live, runs follow so closely while something has not reported yet, and for so long.
 SETTLING_EVERY = timedelta(seconds=10)
 SETTLING_FOR = timedelta(minutes=3)
-#: What clears up by itself when all processes of a start have reported.
-SETTLING = frozenset({"workers_alive", "one_version", "gates_agree", "queue_moves", "default_passwords"})
+#: What clears up by itself when all processes of a start have reported, and the first reconciliation has.
+SETTLING = frozenset(
+    {"workers_alive", "one_version", "gates_agree", "queue_moves", "default_passwords", "reconciliation_fresh"}
+)
 #: A run is killed after this long, in seconds. Every question to a venue has a deadline of its own far below.
 RUN_S_MAX = 45
 #: One that was queued is not queued again for this long, in seconds, unless it was made.
@@ -77,8 +79,9 @@ def due(
     age = now - last.started_at
     if not timedelta(0) <= age < RUN_EVERY:
         return "schedule"
-    settling = started_at is not None and now - started_at < SETTLING_FOR and age >= SETTLING_EVERY
-    return "start" if settling and last.finished_at is not None and _is_settling(readiness.findings_of(last)) else ""
+    begun = [one for one in (started_at, set_live_at) if one is not None and now - one < SETTLING_FOR]
+    settling = begun and age >= SETTLING_EVERY and last.finished_at is not None
+    return "start" if settling and _is_settling(readiness.findings_of(last)) else ""
 
 
 def _is_settling(found: list[Finding]) -> bool:

@@ -52,6 +52,8 @@ EXPECTED_PER_VENUE = (
     "venue_clock",
     "venue_key_alone",
     "orders_settled",
+    "reconciliation_fresh",
+    "reconciliation_agrees",
     "venue_withdrawal_unknown",
     "venue_ip_allow_list",
     "venue_key_age",

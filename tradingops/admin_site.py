@@ -18,6 +18,7 @@ from bots.admin.setup_views import setup_page
 from tradingops.dashboard import CHART_HOURS, live_context
 from tradingops.halt import halt_page, progress_part
 from tradingops.mode import page_context
+from tradingops.reconcile_page import reconcile_page, reconcile_part, settle_page
 from tradingops.safety_actions import acts
 from tradingops.safety_dead_man import dead_man_page
 from tradingops.safety_page import live_part, safety_page
@@ -86,6 +87,13 @@ def extra_urls() -> list[URLPattern]:
         *(path(f"safety/{name}/", admin.site.admin_view(act), name=f"console_{name}") for name, act in acts().items()),
         path("safety/what-if/", admin.site.admin_view(what_if_page), name="console_what_if"),
         path("safety/dead-man/", admin.site.admin_view(dead_man_page), name="console_dead_man"),
+        path("safety/reconciliation/", admin.site.admin_view(reconcile_page), name="console_reconciliation"),
+        path(
+            "safety/reconciliation/<int:difference_id>/",
+            admin.site.admin_view(settle_page),
+            name="console_reconciliation_settle",
+        ),
+        path("part/reconciliation/", reconcile_part, name="console_reconciliation_live"),
         path("part/safety/", live_part, name="console_safety_live"),
         path("safety/halt/", admin.site.admin_view(halt_page), name="console_halt"),
         path("part/safety/progress/", progress_part, name="console_progress"),

@@ -15,6 +15,7 @@ from audit import bot_names
 from audit.admin_base import ok_or_login
 from audit.models import EventKind, OrderEvent
 from bots import dead_man
+from bots.reconciliation import queries
 from safety import readiness
 from safety.models import NotificationPrefs, RiskLimits
 from safety.permissions import CLEAR_HOLDS, ENGAGE, OPERATE_BOT, RELEASE, RUN_READINESS
@@ -23,6 +24,7 @@ from tradingops.halt import SEE_STATE, progress_context
 from tradingops.mode import status_of
 from tradingops.safety_forms import ClearForm, EngageForm, FlattenForm, ReleaseForm
 from tradingops.safety_limits import limits_in_use
+from tradingops.safety_rates import rates
 
 DENIALS_SHOWN = 10
 
@@ -75,7 +77,9 @@ def live_context(request: HttpRequest) -> dict[str, Any]:
         "results": safety_checklist.grouped(findings),
         "run": run,
         "going": going,
+        "reconciliations": queries.overview(),
         "dead_man_switches": dead_man.views(now),
+        "rates": rates(now),
         "may_run": request.user.has_perm(RUN_READINESS) and (going is None or going.is_lost),
         "prefs": NotificationPrefs.objects.first() if request.user.has_perm("safety.view_notificationprefs") else None,
         "has_limits": RiskLimits.objects.exists(),

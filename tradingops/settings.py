@@ -133,6 +133,7 @@ READINESS_MODULES = [
     "bots.readiness_venues",
     "bots.readiness_access",
     "bots.readiness_order_path",
+    "bots.readiness_reconciliation",
     "tradingops.readiness_checks",
 ]
 READINESS_PROCESSES = "bots.workers.facts.read_processes"

@@ -103,10 +103,12 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _item("What if", "help", "console_what_if", "safety.view_tradingstate"),
+                    _item("Reconciliation", "balance", "console_reconciliation", "bots.view_account"),
                     _list("Trading state", "traffic", "safety.tradingstate"),
                     _list("Settings", "settings", "safety.setting"),
                     _item("Replay speed", "fast_forward", "console_replay", "bots.operate_bot"),
                     _list("Risk limits", "speed", "safety.risklimits"),
+                    _list("Venue access", "vpn_key", "bots.venueaccess"),
                     _list("Notification prefs", "notifications", "safety.notificationprefs"),
                 ],
             },

@@ -23,8 +23,9 @@ from bots.admin.forms import BotForm, EditBotForm, NewBotForm
 from bots.admin.limit_bars import limit_bars
 from bots.admin.overview import BotOverview, overview, overviews, with_books
 from bots.blocks import from_tick
-from bots.models import Bot, BotStatus, Deal, Fill, Order, Venue
+from bots.models import Bot, BotStatus, Deal, Difference, Fill, Order, PaperBroker, Venue
 from bots.order_states import OPEN_STATES, RESTING_STATES
+from bots.reconciliation import queries
 from bots.shadows import has_twins
 from bots.strategies import registry
 from bots.strategies.base import Strategy
@@ -239,6 +240,7 @@ def live_context(request: HttpRequest, bot: Bot) -> dict[str, Any]:
         "bot": bot,
         "is_rehearsal": settings.ENVIRONMENT.is_rehearsal,
         "denial": last_denial(bot),
+        "unsettled": unsettled(bot),
         "bars": [] if bot.status == BotStatus.ARCHIVED else limit_bars(bot, now),
         "deal": Deal.objects.filter(bot=bot, is_live=bot.is_live, closed_at__isnull=True).first(),
         "deals_closed": Deal.objects.filter(bot=bot, is_live=bot.is_live, closed_at__isnull=False).count(),
@@ -248,6 +250,13 @@ def live_context(request: HttpRequest, bot: Bot) -> dict[str, Any]:
         "fills": Fill.objects.filter(order__bot=bot).select_related("order").order_by("-id")[:ROWS],
         "events": OrderEvent.objects.filter(bot_id=bot.pk).order_by("-id")[:ROWS],
     }
+
+
+def unsettled(bot: Bot) -> tuple[Difference, ...]:
+    """Return what our books and the bot's venue disagree about in its symbol: its entries wait for that."""
+    if not bot.is_live and bot.paper_broker != PaperBroker.VENUE:
+        return ()
+    return queries.open_about(bot.venue, bot.symbol, is_live=bot.is_live)
 
 
 def last_denial(bot: Bot) -> dict[str, Any] | None:

@@ -264,10 +264,10 @@ class TestComparison:
         twins.shadow(timezone.now())
         each = [compared(order) for order in orders]
         summed = shadows.sum_up(each)
-        total = sum(one.notional_usd for one in each)
+        total = sum((one.notional_usd for one in each), Decimal(0))
         assert summed.compared == 2
         assert summed.cost_usd == sum(one.cost_usd or 0 for one in each)
-        weighed = sum(one.notional_usd * (one.slippage_bps or 0) for one in each) / total
+        weighed = sum((one.notional_usd * (one.slippage_bps or Decimal(0)) for one in each), Decimal(0)) / total
         assert summed.slippage_bps is not None
         assert abs(summed.slippage_bps - weighed) < Decimal("1e-12")
 

@@ -1,0 +1,123 @@
+"""``manage.py reconcile``: 0 when both sides agree, 2 when they differ, 3 when that could not be told."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from bots.management.commands import reconcile as command
+from bots.models import Bot
+from bots.reconciliation import turns
+from tests.bots.builders import make_bot
+from tests.bots.live import live_desk, live_intent, send
+from tests.bots.reconciliation.desk import round_at
+from tests.conftest import CommittedDatabase
+from tests.loopback import faults
+from tests.loopback.client import KrakenLoopback
+
+pytestmark = pytest.mark.usefixtures("committed_db")
+
+
+@pytest.fixture
+def bot(committed_db: CommittedDatabase, kraken: KrakenLoopback, settings: Settings) -> Bot:
+    """Return a live bot with nothing in its way."""
+    return live_desk(kraken, settings)
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the command wait no longer than a test may."""
+    monkeypatch.setattr(command, "ROUNDS_MAX", 2)
+    monkeypatch.setattr(command, "AGAIN_S", 0.0)
+    monkeypatch.setattr(command, "TURN_WITHIN_S", 0.0)
+
+
+def ran(*arguments: str) -> tuple[int, str]:
+    """Run the command and return its exit code and what it printed."""
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("reconcile", *arguments, stdout=out, stderr=out)
+    return int(str(ended.value.code)), out.getvalue()
+
+
+def told(*arguments: str) -> tuple[int, dict[str, Any]]:
+    code, printed = ran("--json", *arguments)
+    return code, json.loads(printed)
+
+
+def test_both_sides_that_agree_are_0(bot: Bot, kraken: KrakenLoopback) -> None:
+    send(live_intent(bot))
+    code, found = told()
+    assert code == found["exit_code"] == 0
+    (account,) = found["accounts"]
+    assert (account["account"], account["is_live"], account["result"]) == ("kraken", True, "agrees")
+    btc = next(one for one in account["assets"] if one["asset"] == "BTC")
+    assert btc == {
+        "asset": "BTC", "verdict": "agrees", "venue": "0.8", "expected": "0.8", "baseline": "0.5", "held": "0.3",
+        "flows": "0", "delta": "0",
+    }  # fmt: skip
+    code, text = ran()
+    assert code == 0
+    assert "kraken (live): agrees" in text
+    assert "venue 0.8, ought to be 0.8 (owner 0.5, bots 0.3, trades 0)" in text
+
+
+def test_what_is_missing_is_2_and_named(bot: Bot, kraken: KrakenLoopback) -> None:
+    send(live_intent(bot))
+    round_at()
+    kraken.set_balance("XXBT", "0.2")
+    round_at()
+    round_at(12)
+    code, found = told()
+    assert code == 2
+    (account,) = found["accounts"]
+    assert account["result"] == "differs"
+    assert [(one["kind"], one["asset"]) for one in account["differences"]] == [("shortage", "BTC")]
+    assert "0.1 BTC are missing" in account["differences"][0]["text"]
+    code, text = ran()
+    assert (code, "kraken (live): DIFFERS" in text, "open since" in text) == (2, True, True)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_unsound_answer_is_3_with_the_reason(bot: Bot, kraken: KrakenLoopback) -> None:
+    kraken.fault(faults.page("OpenOrders", count=faults.FOR_EVER))
+    code, found = told()
+    assert code == 3
+    assert found["accounts"][0]["result"] == "unknown"
+    assert found["accounts"][0]["reason"]
+    code, text = ran()
+    assert (code, "COULD NOT BE TOLD: " in text) == (3, True)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_first_sight_of_a_shortage_is_not_called_one(bot: Bot, kraken: KrakenLoopback) -> None:
+    """It has to be seen twice, some seconds apart: the command says that it could not tell, not that all is well."""
+    send(live_intent(bot))
+    round_at()
+    kraken.set_balance("XXBT", "0.2")
+    assert ran()[0] == 3
+
+
+@pytest.mark.usefixtures("hurried")
+def test_round_of_somebody_else_that_does_not_end_is_3(bot: Bot) -> None:
+    turns.take("kraken", is_live=True)
+    code, found = told()
+    assert code == 3
+    assert "does not end" in found["accounts"][0]["reason"]
+
+
+def test_nothing_to_compare_agrees(committed_db: CommittedDatabase) -> None:
+    assert told() == (0, {"exit_code": 0, "accounts": []})
+    make_bot("paper")
+    code, text = ran()
+    assert (code, "nothing to compare" in text) == (0, True)
+
+
+def test_only_the_venue_that_was_asked_for(bot: Bot) -> None:
+    assert told("--venue", "alpaca")[1]["accounts"] == []
+    assert len(told("--venue", "kraken")[1]["accounts"]) == 1
+    with pytest.raises(CommandError, match="invalid choice"):
+        call_command("reconcile", "--venue", "replay")

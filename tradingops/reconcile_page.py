@@ -1,0 +1,185 @@
+"""Reconciliation: our books beside what each venue shows, what is open between them, and settling it by hand."""
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404, render
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_post_parameters
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from audit.admin_base import actor_of, ok_or_login
+from audit.decimals import decimal_text
+from bots.models import Difference, DifferenceKind
+from bots.reconciliation import queries, turns
+from bots.reconciliation.balances import Standing, settled
+from bots.reconciliation.differences import FIGURES
+from bots.reconciliation.settling import SettleError, settle
+from safety.permissions import CLEAR_HOLDS, OPERATE_BOT
+from safety.recent_signin import CODE, PASSWORD, ask
+
+SEE = "bots.view_account"
+PAGE = "admin:console_reconciliation"
+REASON_CHARS_MAX = 500
+ID_MAX = 2**63
+#: What each kind of difference means, and what usually lies behind it.
+MEANINGS = {
+    DifferenceKind.SHORTAGE: (
+        "The venue has less than ought to be there. Usually somebody sold or withdrew it outside of this console, or the venue "
+        "took a fee that it has not listed."
+    ),
+    DifferenceKind.SURPLUS: (
+        "The venue has more than ought to be there, and lists nothing that explains it. Often it is a deposit or a reward "
+        "that is not in its lists yet; then this closes by itself."
+    ),
+    DifferenceKind.ORDER: (
+        "The venue has an order under one of our ids that is not the one we wanted. Look at it there: it may belong to a "
+        "second console on the same account."
+    ),
+    DifferenceKind.OVERSOLD: (
+        "More was sold than the bot's book held. The fill is booked and the book stands at zero; what was sold beyond that "
+        "was the owner's."
+    ),
+}
+
+
+class SettleForm(forms.Form):
+    """Why a difference is settled, with the venue's figure that the person saw."""
+
+    seen_venue = forms.CharField(required=False, max_length=80, widget=forms.HiddenInput)
+    reason = forms.CharField(
+        label="Reason",
+        max_length=REASON_CHARS_MAX,
+        help_text="What you found out, and where. It is kept in the operator events with your name.",
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
+
+    def clean_seen_venue(self) -> Decimal | None:
+        """Return the figure, or None where there is none, as for an order."""
+        text = self.cleaned_data["seen_venue"]
+        if not text:
+            return None
+        try:
+            figure = Decimal(text)
+        except InvalidOperation as error:
+            raise forms.ValidationError(
+                "The figure of the page was changed on its way. Load the page again."
+            ) from error
+        if not figure.is_finite():
+            raise forms.ValidationError("The figure of the page was changed on its way. Load the page again.")
+        return figure
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What accepting the venue's figure of an asset would do: the owner's part, and what our books hold, before and after."""
+
+    before: Standing
+    after: Standing
+
+    @property
+    def written_off(self) -> Decimal:
+        """Return what our books would lose, in units of the asset."""
+        return self.before.held - self.after.held
+
+
+def reconcile_page(request: HttpRequest) -> HttpResponse:
+    """Show both sides of every account. A POST asks the workers for a round at once; it changes no figure."""
+    if not request.user.has_perm(SEE):
+        raise PermissionDenied
+    if request.method == "POST":
+        return _compare_now(request)
+    context = {**admin.site.each_context(request), "title": "Reconciliation", **_live_context(request)}
+    return TemplateResponse(request, "admin/reconciliation/page.html", context)
+
+
+def reconcile_part(request: HttpRequest) -> HttpResponse:
+    """Answer with the moving part of the page."""
+    refused = ok_or_login(request, SEE)
+    return render(request, "admin/reconciliation/live.html", _live_context(request)) if refused is None else refused
+
+
+@sensitive_post_parameters(PASSWORD, CODE)
+def settle_page(request: HttpRequest, difference_id: int) -> HttpResponse:
+    """Show what accepting the venue's figure would do, and on a POST with a reason do it. Asks for a recent sign-in."""
+    if not request.user.has_perm(CLEAR_HOLDS):
+        raise PermissionDenied
+    asked = ask(request)
+    if asked is not None:
+        return asked
+    if difference_id >= ID_MAX:
+        raise Http404
+    difference = get_object_or_404(Difference.objects.select_related("account"), pk=difference_id)
+    form = SettleForm(request.POST or None, initial={"seen_venue": _text(difference.venue)})
+    if request.method == "POST" and form.is_valid():
+        try:
+            return _settle(request, difference, form)
+        except SettleError as refused:
+            form.add_error(None, str(refused))
+            # What is sent again has to be what is shown now.
+            difference.refresh_from_db()
+            form.data = form.data.copy()
+            form.data["seen_venue"] = _text(difference.venue)
+    context = admin.site.each_context(request) | {
+        "title": "Settle a difference",
+        "difference": difference,
+        "meaning": MEANINGS[DifferenceKind(difference.kind)],
+        "is_figure": difference.kind in FIGURES,
+        "consequence": _consequence(difference),
+        "form": form,
+        "now": timezone.now(),
+    }
+    return TemplateResponse(request, "admin/reconciliation/settle.html", context)
+
+
+def _settle(request: HttpRequest, difference: Difference, form: SettleForm) -> HttpResponse:
+    done = settle(
+        difference.pk,
+        actor=actor_of(request),
+        reason=form.cleaned_data["reason"],
+        seen_venue=form.cleaned_data["seen_venue"],
+    )
+    what = "accepted: entries in it go on" if done.kind in FIGURES else "taken note of"
+    messages.success(
+        request, f"The difference about {done.asset or done.symbol} is {what}, unless something else is open."
+    )
+    return HttpResponseRedirect(reverse(PAGE))
+
+
+def _compare_now(request: HttpRequest) -> HttpResponse:
+    if not request.user.has_perm(OPERATE_BOT):
+        raise PermissionDenied
+    for one in queries.overview():
+        turns.want(one.venue, is_live=one.is_live, by="person")
+    messages.success(request, "A worker compares the accounts within seconds; this page shows what it finds.")
+    return HttpResponseRedirect(reverse(PAGE))
+
+
+def _live_context(request: HttpRequest) -> dict[str, Any]:
+    accounts = queries.overview()
+    return {
+        "now": timezone.now(),
+        "accounts": accounts,
+        "may_settle": request.user.has_perm(CLEAR_HOLDS),
+        "may_ask": request.user.has_perm(OPERATE_BOT),
+    }
+
+
+def _consequence(difference: Difference) -> Consequence | None:
+    """Return what accepting the figure would do, or None for a difference that is about no figure."""
+    venue, expected, held, flows = difference.venue, difference.expected, difference.held, difference.flows
+    if venue is None or expected is None or held is None or flows is None:
+        return None
+    before = Standing(difference.asset, venue, expected - held - flows, held, flows)
+    return Consequence(before, settled(before))
+
+
+def _text(figure: Decimal | None) -> str:
+    return "" if figure is None else decimal_text(figure)
