@@ -64,7 +64,8 @@ def live_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "bots_left_out": max(0, len(shown) - BOTS_MAX),
         "running": sum(one.bot.status == BotStatus.RUNNING for one in current),
         "silent": sum(one.is_silent for one in current),
-        "paper_equity": Total.of([one.equity for one in paper]),
+        # Bots on a venue's paper account share its money: none of it is one bot's own.
+        "paper_equity": Total.of([one.equity for one in paper if not one.bot.trades_at_venue]),
         "paper_unrealised": Total.of([one.unrealised_pnl for one in paper]),
         "paper_open": sum(bool(one.quantity) for one in paper),
         "paper_today": pnl_today(seen, now),

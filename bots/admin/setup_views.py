@@ -66,7 +66,7 @@ def _keep(request: HttpRequest, draft: Draft, step: str, form: Any) -> None:
     elif step == "strategy":
         draft.strategy = form.cleaned_data["strategy"] if form.is_valid() else draft.strategy
     else:
-        names = MoneyForm(strategy=registry.get(draft.strategy)).fields
+        names = MoneyForm(strategy=registry.get(draft.strategy), venue=draft.venue).fields
         draft.typed[draft.strategy] = {
             name: request.POST[name][:TYPED_CHARS_MAX] for name in names if name in request.POST
         }
@@ -81,7 +81,7 @@ def _form(draft: Draft, step: str, request: HttpRequest | None = None) -> Any:
     if step == "strategy":
         return StrategyForm(data, initial={"strategy": draft.strategy})
     if step == "money" and data is not None:
-        return MoneyForm(data, strategy=registry.get(draft.strategy))
+        return MoneyForm(data, strategy=registry.get(draft.strategy), venue=draft.venue)
     return draft.money_form()
 
 

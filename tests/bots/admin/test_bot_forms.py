@@ -200,3 +200,32 @@ def test_default_params_survive_the_form(strategy: Any) -> None:
     form = NewBotForm({**filled(blank), "name": "x", "market": market}, strategy=strategy)
     assert form.is_valid(), form.errors
     assert strategy.schema.clean(form.new_bot().params) == strategy.schema.defaults()
+
+
+class TestWhoFillsPaperOrders:
+    def test_stock_bot_may_use_alpacas_paper_account_and_it_is_audited(self, desk: Desk) -> None:
+        bot = make_bot(venue="alpaca", symbol="AAPL", running=False)
+        assert "Alpaca&#x27;s paper account" in desk.get(page(bot))
+        desk.told(page(bot), typed(bot, paper_broker="venue"))
+        bot.refresh_from_db()
+        assert (bot.paper_broker, bot.trades_at_venue, bot.is_live) == ("venue", True, False)
+        assert actions_on(bot)[-1][0] == "bot_paper_broker_changed"
+        assert filled(EditBotForm(bot=bot, strategy=registry.get(bot.strategy)))["paper_broker"] == "venue"
+
+    def test_new_stock_bot_may_begin_there(self, desk: Desk) -> None:
+        form = NewBotForm(strategy=registry.get("smart_dca"), data=new(paper_broker="venue"))
+        assert form.is_valid(), form.errors
+        assert form.new_bot_for("alpaca", "AAPL").paper_broker == "venue"
+        assert form.new_bot_for("alpaca", "AAPL").venue == "alpaca"
+
+    def test_bot_of_another_venue_has_no_such_choice(self, desk: Desk) -> None:
+        bot = make_bot()
+        assert "paper_broker" not in EditBotForm(bot=bot, strategy=registry.get(bot.strategy)).fields
+        desk.told(page(bot), typed(bot, paper_broker="venue"))
+        bot.refresh_from_db()
+        assert bot.paper_broker == "built_in"
+
+    def test_new_bot_of_another_venue_is_refused_there(self, desk: Desk) -> None:
+        shown = desk.post(ADD, new(paper_broker="venue")).content.decode()
+        assert "replay has no paper account" in shown
+        assert not Bot.objects.exists()
