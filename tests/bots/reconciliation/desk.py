@@ -6,10 +6,13 @@ from decimal import Decimal
 import time_machine
 from django.utils import timezone
 
+from audit.models import OperatorEvent
+from bots.market_data.feeds import feed_for, forget_feeds
 from bots.models import AssetBaseline, Bot, Difference, ReconciliationRun
 from bots.reconciliation.engine import reconcile
 from bots.reconciliation.queries import AccountView, view
-from tests.loopback.client import KrakenLoopback
+from tests.bots.live import live_intent, measured, send
+from tests.loopback.client import BTC, KrakenLoopback
 
 #: Kraken's names of what the loopback account holds, by ours.
 KRAKEN_NAMES = {"USD": "ZUSD", "BTC": "XXBT", "USDT": "USDT", "ETH": "XETH"}
@@ -50,3 +53,17 @@ def assert_agrees(kraken: KrakenLoopback, *bots: Bot) -> None:
             assert (line.delta, line.verdict) == (0, "agrees")
     for bot in bots:
         bot.refresh_from_db()
+
+
+def entry(bot: Bot, quantity: str = "0.2") -> list[str]:
+    """Try an entry with an account that was measured just now, and return the codes that deny it."""
+    measured(equity_usd="10050")
+    # A round in the future left a price of then.
+    forget_feeds()
+    feed_for("kraken").quote(BTC, timezone.now())
+    return [denial.code for denial in send(live_intent(bot, quantity=quantity)).denials]
+
+
+def alarms(event: str) -> list[str]:
+    """Return what alarms of this kind were raised about, oldest first."""
+    return list(OperatorEvent.objects.filter(action=event).order_by("id").values_list("object", flat=True))

@@ -6,58 +6,20 @@ from decimal import Decimal
 import pytest
 import time_machine
 from django.utils import timezone
-from pytest_django import Settings
 
 from audit.models import OperatorEvent
-from bots.market_data.feeds import feed_for, forget_feeds
 from bots.models import Account, AccountMovement, AccountSync, AssetBaseline, Bot, Order, ReconciliationRun
 from bots.order_states import OrderStatus
 from bots.reconciliation import turns
 from bots.reconciliation.engine import TurnTaken, reconcile, watch_orders
 from safety.intents import Side
 from tests.bots.builders import events_of, position_of
-from tests.bots.live import live_desk, live_intent, measured, send, stored
-from tests.bots.reconciliation.desk import account, assert_agrees, baseline, open_differences, round_at
-from tests.conftest import CommittedDatabase
+from tests.bots.live import live_intent, send, stored
+from tests.bots.reconciliation.desk import account, alarms, assert_agrees, baseline, entry, open_differences, round_at
 from tests.loopback import faults
-from tests.loopback.client import BTC, KrakenLoopback
+from tests.loopback.client import KrakenLoopback
 
 pytestmark = pytest.mark.usefixtures("committed_db")
-
-
-@pytest.fixture
-def bot(committed_db: CommittedDatabase, kraken: KrakenLoopback, settings: Settings) -> Bot:
-    """Return a live bot with nothing in its way."""
-    return live_desk(kraken, settings)
-
-
-@pytest.fixture
-def armed(bot: Bot) -> Bot:
-    """Return a live bot on an account whose baseline was taken."""
-    run = round_at()
-    assert run.state == "agrees", run.reason
-    return bot
-
-
-@pytest.fixture
-def holding(armed: Bot, kraken: KrakenLoopback) -> Bot:
-    """Return a live bot that holds 0.3 BTC, on an account that agrees."""
-    assert send(live_intent(armed)).order.status == OrderStatus.FILLED
-    assert round_at().state == "agrees"
-    return armed
-
-
-def entry(bot: Bot, quantity: str = "0.2") -> list[str]:
-    """Try an entry with an account that was measured just now, and return the codes that deny it."""
-    measured(equity_usd="10050")
-    # A round in the future left a price of then.
-    forget_feeds()
-    feed_for("kraken").quote(BTC, timezone.now())
-    return [denial.code for denial in send(live_intent(bot, quantity=quantity)).denials]
-
-
-def alarms(event: str) -> list[str]:
-    return list(OperatorEvent.objects.filter(action=event).order_by("id").values_list("object", flat=True))
 
 
 def test_first_round_takes_what_the_account_holds_as_the_owner_s(armed: Bot, kraken: KrakenLoopback) -> None:
