@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from bots.brokers.alpaca_client import AlpacaClient, unsound
 from bots.market_data import alpaca_bars as bars
-from bots.market_data.alpaca_assets import VENUE, Assets
+from bots.market_data.alpaca_assets import VENUE, Assets, Stock
 from bots.market_data.alpaca_candles import Candles
 from bots.market_data.alpaca_ticks import Tick, moment, read_tick, traded_between
 from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError
@@ -110,6 +110,9 @@ class AlpacaFeed:
 
     def rules(self, symbol: str) -> InstrumentRules:
         """Return what an order in ``symbol`` has to obey."""
+        return self._stock(symbol).rules
+
+    def _stock(self, symbol: str) -> Stock:
         found, problem = self._assets.known(symbol), ""
         if found is None and not self._assets.is_missing(symbol):
             problem = self._fetcher.run(f"the stock {symbol}", lambda: self._assets.fetch_one(symbol))
@@ -166,7 +169,7 @@ class AlpacaFeed:
 
     def market_status(self, symbol: str, now: datetime) -> MarketStatus:
         """Return ``open`` when Alpaca trades the stock, and the exchange's calendar and Alpaca's clock both say open."""
-        if not self.rules(symbol).is_active or self.closed_until(symbol, now) is not None:
+        if not self._stock(symbol).can_be_bought or self.closed_until(symbol, now) is not None:
             return MarketStatus.CLOSED
         return MarketStatus.OPEN
 

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any
@@ -30,18 +31,31 @@ LOT_FRACTIONAL, LOT_WHOLE = Decimal("1e-9"), Decimal(1)
 NOTIONAL_MIN_FRACTIONAL = Decimal(1)
 
 
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """One stock. One that is not ``is_tradable`` can be sold and not bought, as before a delisting."""
+
+    rules: InstrumentRules
+    is_tradable: bool
+
+    @property
+    def can_be_bought(self) -> bool:
+        """Return whether Alpaca takes orders of both kinds."""
+        return self.is_tradable and self.rules.is_active
+
+
 class Assets:
     """Alpaca's stocks, asked for at the first need and kept for a while. Threads may share one."""
 
     def __init__(self, client: AlpacaClient) -> None:
         self._client = client
         self._lock = threading.Lock()
-        self._all: tuple[float, Mapping[str, InstrumentRules]] | None = None
-        self._ones: dict[str, tuple[float, InstrumentRules]] = {}
+        self._all: tuple[float, Mapping[str, Stock]] | None = None
+        self._ones: dict[str, tuple[float, Stock]] = {}
         self._missing: dict[str, float] = {}
 
-    def known(self, symbol: str) -> InstrumentRules | None:
-        """Return the rules of one stock as they were last told, without asking Alpaca; None when they never were."""
+    def known(self, symbol: str) -> Stock | None:
+        """Return one stock as it was last told of, without asking Alpaca; None when it never was."""
         one = self._ones.get(symbol)
         if one is not None:
             return one[1]
@@ -57,7 +71,7 @@ class Assets:
         asked_at = [one[0] for one in (self._ones.get(symbol), self._all) if one is not None]
         return not asked_at or time.monotonic() - max(asked_at) > ONE_KEPT_S
 
-    def listed(self) -> Mapping[str, InstrumentRules] | None:
+    def listed(self) -> Mapping[str, Stock] | None:
         """Return every stock that can be traded, without asking Alpaca; None when the list was never fetched."""
         return None if self._all is None else self._all[1]
 
@@ -77,13 +91,13 @@ class Assets:
                         {symbol: asked_at} if len(self._missing) >= ONES_MAX else self._missing | {symbol: asked_at}
                     )
             raise
-        rules = read_asset(raw)
-        if rules is None or rules.symbol != symbol:
+        stock = read_asset(raw)
+        if stock is None or stock.rules.symbol != symbol:
             raise unsound("a stock's own data")
         with self._lock:
             if len(self._ones) >= ONES_MAX:
                 self._ones = {}
-            self._ones[symbol] = (asked_at, rules)
+            self._ones[symbol] = (asked_at, stock)
 
     def fetch_list(self) -> None:
         """Ask for every stock that can be traded. Raises CallFailed."""
@@ -95,18 +109,20 @@ class Assets:
             self._all, self._ones = (asked_at, found), {}
 
 
-def read_assets(raw: Any) -> Mapping[str, InstrumentRules]:
+def read_assets(raw: Any) -> Mapping[str, Stock]:
     """Return the stocks of a list that can be traded, by symbol; one that cannot be read is left out. Raises CallFailed."""
     if not isinstance(raw, list) or len(raw) > ASSETS_MAX:
         raise unsound("a list of stocks")
-    found = [rules for rules in map(read_asset, raw) if rules is not None and rules.is_active]
+    found = [stock for stock in map(read_asset, raw) if stock is not None and stock.can_be_bought]
     if not found:
         # Alpaca never has none: an empty list is a failure, and what was known goes on.
         raise unsound("every stock of the list")
-    return MappingProxyType({rules.symbol: rules for rules in sorted(found, key=lambda rules: rules.symbol)})
+    return MappingProxyType(
+        {stock.rules.symbol: stock for stock in sorted(found, key=lambda stock: stock.rules.symbol)}
+    )
 
 
-def read_asset(raw: Any) -> InstrumentRules | None:
+def read_asset(raw: Any) -> Stock | None:
     """Return what an order in this stock has to obey, or None for what cannot be read, is none, or is traded over the counter.
 
     Orders are for the day, in dollars; prices have four digits below one dollar, two from there on. Only a stock that says it is
@@ -118,7 +134,7 @@ def read_asset(raw: Any) -> InstrumentRules | None:
             return None
         tick = _positive(raw.get("price_increment"), TICK)
         lot = _positive(raw.get("min_trade_increment"), LOT_FRACTIONAL if is_fractional else LOT_WHOLE)
-        return InstrumentRules(
+        rules = InstrumentRules(
             venue=VENUE,
             symbol=symbol,
             quote_currency="USD",
@@ -126,9 +142,10 @@ def read_asset(raw: Any) -> InstrumentRules | None:
             lot_size=lot,
             quantity_min=_positive(raw.get("min_order_size"), lot),
             notional_min=NOTIONAL_MIN_FRACTIONAL if is_fractional else Decimal(0),
-            is_active=raw["status"] == "active" and raw["tradable"] is True,
+            is_active=raw["status"] == "active",
             fine_tick_size=min(FINE_TICK, tick),
         )
+        return Stock(rules, raw["tradable"] is True)
     except (KeyError, TypeError, ValueError, AttributeError, InvalidOperation):
         # A stock whose rules cannot be read cannot be traded by them.
         return None

@@ -242,7 +242,7 @@ def read_candles(rows: list[Any], symbol: str, timeframe: str) -> CandleSeries:
         # time, open, high, low, close, volume-weighted price, volume, count
         figures = np.array([[float(row[i]) for i in (1, 2, 3, 4, 6)] for row in rows[:-1]], dtype=np.float64)
         opened_at = np.array([int(row[0]) for row in rows[:-1]], dtype=np.int64)
-    except (TypeError, ValueError, IndexError) as error:
+    except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise CallFailed(Failure(Kind.UNKNOWN, "Kraken's candles could not be read")) from error
     figures = figures.reshape(len(opened_at), 5)
     if not np.isfinite(figures).all() or (figures[:, :4] <= 0).any() or (np.diff(opened_at) <= 0).any():

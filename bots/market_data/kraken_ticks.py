@@ -28,21 +28,33 @@ class Tick:
     high: Decimal
 
 
+#: No price and no volume has as many places before or behind the point.
+DIGITS_MAX = 40
+
+
 def read_tick(raw: Mapping[str, Any], seen_at: datetime) -> Tick | None:
     """Return what Ticker says of one symbol, or None when it cannot be read. Whether it makes sense is the gate's to judge."""
     try:
         return Tick(
             seen_at=seen_at,
-            bid=Decimal(str(raw["b"][0])),
-            ask=Decimal(str(raw["a"][0])),
-            last=Decimal(str(raw["c"][0])),
-            volume=Decimal(str(raw["v"][TODAY])),
+            bid=_figure(raw["b"][0]),
+            ask=_figure(raw["a"][0]),
+            last=_figure(raw["c"][0]),
+            volume=_figure(raw["v"][TODAY]),
             count=int(raw["t"][TODAY]),
-            low=Decimal(str(raw["l"][TODAY])),
-            high=Decimal(str(raw["h"][TODAY])),
+            low=_figure(raw["l"][TODAY]),
+            high=_figure(raw["h"][TODAY]),
         )
     except (KeyError, IndexError, TypeError, ValueError, InvalidOperation):
         return None
+
+
+def _figure(written: Any) -> Decimal:
+    """Return a figure exactly as it was written. Raises ValueError for one that no market has, and that would break sums."""
+    found = Decimal(str(written))
+    if not found.is_finite() or (found and abs(found.adjusted()) > DIGITS_MAX):
+        raise ValueError("no figure of a market")
+    return found
 
 
 def traded_between(ticks: Sequence[Tick], since: datetime, until: datetime) -> Traded | None:

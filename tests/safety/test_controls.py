@@ -333,7 +333,7 @@ def test_exit_needs_no_floor_for_its_venue() -> None:
 
 
 @pytest.mark.parametrize("value", [NAN, INFINITY, D(-1)], ids=str)
-@pytest.mark.parametrize("name", ["tick_size", "lot_size", "quantity_min", "notional_min"])
+@pytest.mark.parametrize("name", ["tick_size", "lot_size", "quantity_min", "notional_min", "fine_tick_size"])
 def test_order_under_unsound_rules_is_denied(name: str, value: Decimal) -> None:
     for order in (LIMIT_BUY, EXIT):
         assert "INSTRUMENT_RULES" in codes(**order, **rules(**{name: value}))
@@ -343,6 +343,26 @@ def test_order_under_unsound_rules_is_denied(name: str, value: Decimal) -> None:
 def test_order_under_a_step_of_zero_is_denied(name: str) -> None:
     for order in (LIMIT_BUY, EXIT):
         assert "INSTRUMENT_RULES" in codes(**order, **rules(**{name: D(0)}))
+
+
+@pytest.mark.parametrize(
+    ("price", "is_denied"),
+    [
+        ("0.9999", False),
+        ("0.99995", True),
+        ("0.5", False),
+        ("1", False),
+        ("1.0001", True),
+        ("1.005", True),
+        ("1.01", False),
+        ("0.0001", False),
+        ("0.00005", True),
+    ],
+)
+def test_price_below_one_may_have_finer_ticks(price: str, is_denied: bool) -> None:
+    steps = rules(tick_size=D("0.01"), fine_tick_size=D("0.0001"))
+    found = codes(type=OrderType.LIMIT, limit_price=D(price), **steps)
+    assert ("INSTRUMENT_RULES" in found) == is_denied
 
 
 @pytest.mark.parametrize("price", [None, NAN, INFINITY, -INFINITY, D(0), D(-1)], ids=str)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from django.utils import timezone
@@ -247,10 +247,13 @@ def test_venues_clock_closes_the_market(alpaca: AlpacaLoopback, feed: AlpacaFeed
     assert feed.market_status(AAPL, timezone.now()) == MarketStatus.CLOSED
 
 
-def test_stock_that_is_halted_is_closed_and_cannot_be_ordered(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
-    alpaca.set_asset(AAPL, tradable=False)
+@pytest.mark.parametrize(("change", "is_active"), [({"tradable": False}, True), ({"status": "inactive"}, False)])
+def test_stock_that_is_leaving_can_be_sold_until_it_is_gone(
+    alpaca: AlpacaLoopback, feed: AlpacaFeed, change: dict[str, Any], is_active: bool
+) -> None:
+    alpaca.set_asset(AAPL, **change)
     assert soon(lambda: feed.market_status(AAPL, timezone.now())) == MarketStatus.CLOSED
-    assert not feed.rules(AAPL).is_active
+    assert feed.rules(AAPL).is_active == is_active
 
 
 def test_exchanges_calendar_closes_the_market_whatever_the_venue_says(alpaca: AlpacaLoopback) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bots.brokers.outcomes import CallFailed
-from bots.market_data.alpaca_assets import read_asset, read_assets
+from bots.market_data.alpaca_assets import Stock, read_asset, read_assets
 from tests.bots.market_data.alpaca_data import recorded
 
 
@@ -16,7 +16,7 @@ def asset(**changes: Any) -> dict[str, Any]:
 
 
 def test_recorded_assets() -> None:
-    whole, fractional = (read_assets(recorded("assets"))[symbol] for symbol in ("OCGN", "KO"))
+    whole, fractional = (read_assets(recorded("assets"))[symbol].rules for symbol in ("OCGN", "KO"))
     assert (fractional.lot_size, fractional.quantity_min, fractional.notional_min) == (
         Decimal("1e-9"),
         Decimal("1e-9"),
@@ -33,25 +33,36 @@ def test_recorded_assets() -> None:
         assert rules.fine_tick_size == Decimal("0.0001")
 
 
+def read(raw: Any) -> Stock:
+    found = read_asset(raw)
+    if found is None:
+        raise TypeError(raw)
+    return found
+
+
 def test_figures_that_the_venue_gives_are_taken() -> None:
-    rules = read_asset(asset(min_order_size="0.5", min_trade_increment="0.25", price_increment="0.05"))
-    assert rules is not None
+    rules = read(asset(min_order_size="0.5", min_trade_increment="0.25", price_increment="0.05")).rules
     assert (rules.quantity_min, rules.lot_size, rules.tick_size) == (Decimal("0.5"), Decimal("0.25"), Decimal("0.05"))
 
 
 @pytest.mark.parametrize(
-    "change", [{"status": "inactive"}, {"tradable": False}, {"tradable": "yes"}, {"tradable": None}]
+    ("change", "is_active"),
+    [
+        ({"status": "inactive"}, False),
+        ({"tradable": False}, True),
+        ({"tradable": "yes"}, True),
+        ({"tradable": None}, True),
+    ],
 )
-def test_stock_that_is_not_surely_traded_is_inactive(change: dict[str, Any]) -> None:
-    rules = read_asset(asset(**change))
-    assert rules is not None
-    assert not rules.is_active
+def test_stock_that_is_not_surely_traded_cannot_be_bought(change: dict[str, Any], is_active: bool) -> None:
+    stock = read(asset(**change))
+    assert not stock.can_be_bought
+    assert stock.rules.is_active == is_active
 
 
 @pytest.mark.parametrize("said", [False, None, "true", 1])
 def test_stock_that_is_not_surely_fractionable_is_traded_whole(said: Any) -> None:
-    rules = read_asset(asset(fractionable=said))
-    assert rules is not None
+    rules = read(asset(fractionable=said)).rules
     assert (rules.lot_size, rules.quantity_min) == (1, 1)
 
 
