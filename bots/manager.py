@@ -23,6 +23,7 @@ from bots.markets import market_for
 from bots.models import Bot, BotStatus, BotTick, Order, PaperBroker, Position, Venue
 from bots.order_ids import random_order_id
 from bots.order_states import OPEN_STATES, RESTING_STATES
+from bots.reconciliation import movements
 from bots.strategies import registry
 from bots.strategies.schema import ParamSchema
 from safety.intents import OrderIntent, OrderType, Side
