@@ -48,7 +48,8 @@ def orders(ask: Ask, status: str, after: datetime | None = None) -> list[Raw]:
     asked = {"status": status, "limit": str(ORDERS_PAGE), "direction": "asc", "nested": "false"}
     for _ in range(PAGES_MAX):
         page = rows(ask("GET", "/orders", params=asked | ({} if after is None else {"after": stamp(after)})), "orders")
-        fresh = {text(one, "id"): one for one in page if one.get("id") not in found}
+        named = {text(one, "id"): one for one in page}
+        fresh = {id_: one for id_, one in named.items() if id_ not in found}
         found |= fresh
         if len(page) < ORDERS_PAGE:
             return list(found.values())
@@ -71,7 +72,8 @@ def activities(
     asked |= {} if fills else {"category": "non_trade_activity"}
     for _ in range(PAGES_MAX):
         page = rows(ask("GET", path, params=asked), "activities")
-        fresh = {text(one, "id"): one for one in page if one.get("id") not in found}
+        named = {text(one, "id"): one for one in page}
+        fresh = {id_: one for id_, one in named.items() if id_ not in found}
         found |= fresh
         if len(page) < ACTIVITIES_PAGE or is_enough(found.values()):
             return list(found.values())

@@ -40,7 +40,9 @@ from bots.brokers.kraken_orders import (
     moment,
     number,
     order_fields,
+    ours,
     report,
+    traded,
     transaction_id,
     unsound,
     venue_deadline,
@@ -290,7 +292,7 @@ class KrakenBroker:
             answer = self._ask(method, mine, _soon(), urgent=urgent)
             listed = entries(answer, key)
             are_all = are_all and is_whole(answer, len(listed))
-            found |= {id_: raw for id_, raw in listed.items() if raw.get("cl_ord_id") == order.client_order_id}
+            found |= ours(listed, order.client_order_id)
         if not found:
             found, trades_are_all = self._among_trades(order, pair, urgent=urgent)
             are_all = are_all and trades_are_all
@@ -305,15 +307,14 @@ class KrakenBroker:
     def _among_trades(self, order: OrderIntent, pair: Pair, *, urgent: bool) -> tuple[dict[str, Raw], bool]:
         """Return the order with our id that trades since its making lead to, and whether all trades were seen."""
         trades, are_all = self._history(order, urgent=urgent)
-        ids = sorted(
-            {str(one.get("ordertxid")) for one in trades.values() if one.get("pair") in pair.names} - {"", "None"}
-        )
+        named = [traded(one) for one in trades.values()]
+        ids = sorted({order_id for symbol, order_id in named if symbol in pair.names})
         found: dict[str, Raw] = {}
         for some in _chunks(ids):
             answer = self._ask("post_queryorders", {"txid": ",".join(some), "trades": "true"}, _soon(), urgent=urgent)
             orders = entries({"orders": answer}, "orders")
             are_all = are_all and not missing(some, orders)
-            found |= {id_: raw for id_, raw in orders.items() if raw.get("cl_ord_id") == order.client_order_id}
+            found |= ours(orders, order.client_order_id)
         return found, are_all
 
     def _report(

@@ -55,11 +55,11 @@ def venue_deadline(deadline: datetime) -> datetime:
 def disagreement(order: OrderIntent, pair: Pair, raw: Raw) -> str:
     """Return in what an order at the venue differs from ours, or an empty text. Raises CallFailed for what cannot be read."""
     descr = mapping(raw, "descr")
-    theirs = raw.get("cl_ord_id")
+    theirs, where = raw.get("cl_ord_id"), descr.get("pair")
     if theirs is not None and theirs != order.client_order_id:
         return f"its client order id is {theirs}"
-    if descr.get("pair") not in pair.names:
-        return f"it is in {descr.get('pair')}"
+    if not isinstance(where, str) or where not in pair.names:
+        return f"it is in {where}"
     if descr.get("type") != order.side:
         return f"it is a {descr.get('type')}"
     if number(raw, "vol") != order.quantity:
@@ -89,6 +89,8 @@ def report(order_id: str, raw: Raw, trades: Mapping[str, Raw]) -> OrderReport:
 def ordered_status(order_id: str, raw: Raw, *, quantity: Decimal, filled: Decimal) -> OrderStatus:
     """Return the state that Kraken gives an order with these figures. Raises CallFailed for one that is not known."""
     status = raw.get("status")
+    if not isinstance(status, str):
+        raise unsound(f"the status of order {order_id}")
     if status in {"open", "pending"}:
         return OrderStatus.PARTIALLY_FILLED if filled else OrderStatus.ACCEPTED
     if status in _ENDED:
@@ -134,6 +136,21 @@ def entries(answer: Raw, key: str) -> dict[str, Raw]:
     raise unsound(f"the list {key}")
 
 
+def ours(listed: Mapping[str, Raw], client_order_id: str) -> dict[str, Raw]:
+    """Return the orders with this id of ours. Raises CallFailed when an order's id cannot be read: it could be the one."""
+    if not all(isinstance(one.get("cl_ord_id"), str | None) for one in listed.values()):
+        raise unsound("the client order id of every order")
+    return {id_: one for id_, one in listed.items() if one.get("cl_ord_id") == client_order_id}
+
+
+def traded(raw: Raw) -> tuple[str, str]:
+    """Return the symbol, in Kraken's words, and the order's id of a trade. Raises CallFailed when it does not name both."""
+    pair, order_id = raw.get("pair"), raw.get("ordertxid")
+    if not isinstance(pair, str) or not isinstance(order_id, str) or not pair or not order_id:
+        raise unsound("the symbol or the order of a trade")
+    return pair, order_id
+
+
 def is_whole(answer: Raw, seen: int) -> bool:
     """Return whether ``seen`` entries are all that the answer counts. Raises CallFailed when the count cannot be read."""
     return number({"count": 0, **answer}, "count") <= seen
@@ -141,7 +158,7 @@ def is_whole(answer: Raw, seen: int) -> bool:
 
 def number(raw: Raw, key: str, *, may_be_negative: bool = False) -> Decimal:
     """Return a figure, 0 or more unless told otherwise, exactly as it was written. Raises CallFailed."""
-    written = raw.get(key)
+    written = raw.get(key) if isinstance(raw, Mapping) else None
     # True and False are numbers to Python. A figure of hundreds of digits is none, and counting with it would take for ever.
     if not isinstance(written, str | int | float | Decimal) or isinstance(written, bool):
         raise unsound(key)
