@@ -72,6 +72,11 @@ class FaultPlan:
         with self._lock:
             self._faults.clear()
 
+    def waiting(self) -> list[Fault]:
+        """Return the faults that have not come yet."""
+        with self._lock:
+            return list(self._faults)
+
     def take(self, path: str) -> Fault | None:
         """Return the fault for a request to ``path`` that has just arrived, and count it."""
         with self._lock:

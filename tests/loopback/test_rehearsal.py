@@ -22,7 +22,7 @@ from tests.loopback.rehearsal import exercises
 from tests.loopback.rehearsal.acts import ActError, Acts
 from tests.loopback.rehearsal.desk import Desk
 from tests.loopback.rehearsal.drift import Drift
-from tests.loopback.rehearsal.exercises import EXERCISES
+from tests.loopback.rehearsal.exercises import EXERCISES, going_on
 from tests.loopback.rehearsal.places import PROJECT, Places, Ports, console_variables, process_environ, write_env_file
 from tests.loopback.rehearsal.saved import Keeper, restore, taken
 from tests.loopback.rehearsal.venues import Venues, start_venues
@@ -130,40 +130,35 @@ def test_what_cannot_be_done_is_said(acts: Acts, act: str, form: dict[str, str])
 # What goes wrong.
 
 
-def state(venues: Venues) -> tuple[object, ...]:
-    """Return what an exercise may change."""
-    kraken, account = kraken_of(venues), alpaca_of(venues)
-    answers = requests.get(f"{venues.kraken.url}/0/public/SystemStatus", timeout=10)
-    info = venues.kraken_venue().key
-    accounts = [venues.account(name) for name in ("alpaca-live", "alpaca-paper")]
-    return (
-        answers.status_code,
-        answers.text.partition("timestamp")[0],
-        sorted(info.rights),
-        info.is_revoked,
-        [one.keys[0].is_revoked for one in accounts],
-        [dict(one.account_changes) for one in accounts],
-        accounts[0].market.hours.is_open(accounts[0].market.hours.now()),
-        venues.discord_venue().is_gone,
-        [server.faults.take("AddOrder") or server.faults.take("POST /v2/orders") for server in venues.servers.values()],
-        [kraken.orders(), account.live.orders()],
-    )
-
-
 @pytest.mark.parametrize("exercise", [one.id for one in EXERCISES])
-def test_exercise_does_something_and_is_cleared(venues: Venues, acts: Acts, exercise: str) -> None:
-    before = state(venues)
+def test_exercise_is_said_to_go_on_until_it_is_cleared(venues: Venues, drift: Drift, acts: Acts, exercise: str) -> None:
     one = exercises.BY_ID[exercise]
+    assert going_on(venues) == []
     for venue in one.venues:
         assert one.says in acts.do("strike", {"exercise": exercise, "venue": venue})
-    at_zero = venues.account("alpaca-live").market.books["AAPL"].bid == 0
-    waiting = [server.faults.take(path) for server in venues.servers.values() for path in WATCHED]
-    assert any(waiting) or at_zero or state(venues) != before
+        assert going_on(venues) or drift.prices("AAPL") == (0, 0)
     acts.do("clear", {})
-    assert state(venues) == before
+    assert going_on(venues) == []
 
 
-WATCHED = ("AddOrder", "CancelOrder", "POST /v2/orders", "DELETE /v2/orders/{id}", "POST /api/webhooks/{id}/{token}")
+def test_quote_of_zero_stays_until_the_price_is_put_back(drift: Drift, acts: Acts) -> None:
+    acts.do("strike", {"exercise": "zero_quote", "venue": "alpaca-paper"})
+    drift.step()
+    assert drift.prices("AAPL") == (0, 0)
+    acts.do("price", {"symbol": "AAPL", "percent": "1"})
+    drift.step()
+    assert drift.prices("AAPL")[0] > 220
+
+
+def test_order_exercise_strikes_the_next_order_and_no_other(venues: Venues, acts: Acts) -> None:
+    acts.do("strike", {"exercise": "server_error", "venue": "alpaca-live"})
+    account = alpaca_of(venues).live
+    headers = {"APCA-API-KEY-ID": account.key, "APCA-API-SECRET-KEY": account.secret}
+    body = {"symbol": "AAPL", "side": "buy", "qty": "1", "type": "market", "time_in_force": "day"}
+    requests.get(f"{account.url}/v2/account", headers=headers, timeout=10)
+    answers = [requests.post(f"{account.url}/v2/orders", json=body, headers=headers, timeout=10) for _ in range(2)]
+    assert [one.status_code for one in answers] == [502, 200]
+    assert len(account.orders()) == 2
 
 
 # What outlasts a restart.

@@ -18,7 +18,7 @@ CANCELS = {
 }
 VENUES = tuple(SENDS)
 INVISIBLE_S, SLOW_S, SLOW_COUNT = 30.0, 3.0, 20
-OPEN_AGAIN = "Clear it below when you have seen enough."
+OPEN_AGAIN = "Clear it, at the top, when you have seen enough."
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,8 @@ EXERCISES = (
     ),
     Exercise(
         "closed", "Market closed",
-        "The stock market closes: orders of the day expire, entries wait, and the bot says until when. Open it below.",
+        "The stock market closes: orders of the day expire, entries wait, and the bot says so. Clear it, at the top, to open"
+        " again.",
         STOCKS, _market(False),
     ),
     Exercise(
@@ -192,6 +193,30 @@ EXERCISES = (
     ),
 )  # fmt: skip
 BY_ID = {one.id: one for one in EXERCISES}
+
+
+def going_on(venues: Venues) -> list[str]:
+    """Return what goes wrong now, or waits for a request to strike: a line each."""
+    found = []
+    for name, server in venues.servers.items():
+        for fault in server.faults.waiting():
+            times = "until it is cleared" if fault.count > SLOW_COUNT else f"{fault.count} more"
+            what = f"takes {fault.delay_s:.0f} s" if fault.reply == Reply.NORMAL else fault.reply.value
+            found.append(f"{name}: {'every request' if fault.path == ANY else fault.path}, {what}, {times}")
+    kraken = venues.kraken_venue()
+    if kraken.status != "online":
+        found.append(f"kraken: {kraken.status}")
+    if kraken.key.rights != TRADING_RIGHTS:
+        found.append("kraken: the key's rights are not what they should be")
+    revoked = {"kraken": kraken.key.is_revoked, **{name: venues.account(name).keys[0].is_revoked for name in STOCKS}}
+    found += [f"{name}: the key is revoked" for name, is_revoked in revoked.items() if is_revoked]
+    found += [f"{name}: the account is blocked" for name in STOCKS if venues.account(name).account_changes]
+    hours = venues.account(STOCKS[0]).market.hours
+    if not hours.is_open(hours.now()):
+        found.append("alpaca: the market is closed")
+    if venues.discord_venue().is_gone:
+        found.append("discord: the webhook is gone")
+    return found
 
 
 def clear(venues: Venues) -> None:

@@ -7,7 +7,7 @@ from tests.loopback.rehearsal import books
 from tests.loopback.rehearsal.acts import PERCENTS
 from tests.loopback.rehearsal.books import TITLES, OrderRow
 from tests.loopback.rehearsal.drift import Drift
-from tests.loopback.rehearsal.exercises import EXERCISES, VENUES, Exercise
+from tests.loopback.rehearsal.exercises import EXERCISES, VENUES, Exercise, going_on
 from tests.loopback.rehearsal.venues import Venues
 
 FOLLOW_S = 3
@@ -40,6 +40,7 @@ def render(
     """Return the whole page; ``told`` is what the last button did."""
     parts = [
         _head(console_url, told, is_bad=is_bad, follow=follow),
+        _going_on(venues),
         _prices(venues, drift),
         _exercises(),
         *(_account(venues, drift, name) for name in VENUES),
@@ -63,6 +64,14 @@ def _head(console_url: str, told: str, *, is_bad: bool, follow: bool) -> str:
 <a href="#alpaca-live">Alpaca live</a><a href="#alpaca-paper">Alpaca paper</a><a href="#discord">Discord</a>
 <a href="#requests">Requests</a>{link}</nav>
 {_button("clear", "Clear everything that goes wrong")}</header>{note}"""
+
+
+def _going_on(venues: Venues) -> str:
+    lines = going_on(venues)
+    if not lines:
+        return "<p>Nothing is going wrong.</p>"
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<div class="told bad"><strong>Going wrong, or waiting to</strong><ul>{items}</ul></div>'
 
 
 def _button(act: str, label: str, **hidden: str) -> str:

@@ -12,8 +12,8 @@ SEEDS: tuple[tuple[str, str, str, str, dict[str, Any], bool], ...] = (
     ("Microsoft on Alpaca paper", "alpaca", "MSFT", "smart_dca", {}, True),
 )
 ACTOR = "rehearsal"
-#: A first purchase of 40 USD: below what a bot may buy for while its first live orders are kept small.
-CAPITAL_USD = Decimal(500)
+#: Purchases from 24 to 50 USD: none is above what a bot may buy for while its first live orders are kept small.
+CAPITAL_USD = Decimal(300)
 PAPER_EQUITY_USD = Decimal(10_000)
 POLL_SECONDS = 2
 
