@@ -171,6 +171,9 @@ CSRF_FAILURE_VIEW = "tradingops.failures.csrf_failed"
 SESSION_IDLE_S = 60 * 60
 SESSION_COOKIE_AGE = SESSION_LIFE_S = 12 * 60 * 60
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENVIRONMENT.is_served_over_https
+if ENVIRONMENT.is_rehearsal:
+    # Browsers keep cookies by host and not by port: a sign-in here must not end the one at the real console beside it.
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "rehearsal_sessionid", "rehearsal_csrftoken"
 SECURE_HSTS_SECONDS = 30 * 24 * 60 * 60 if ENVIRONMENT.is_served_over_https else 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

@@ -140,7 +140,7 @@ class Console:
             form = {
                 "username": "admin",
                 "password": self.password,
-                "csrfmiddlewaretoken": session.cookies["csrftoken"],
+                "csrfmiddlewaretoken": session.cookies["rehearsal_csrftoken"],
             }
             assert session.post(login, data=form, timeout=30).url.startswith(f"{self.url}/admin/")
             seen += [session.get(self.url + page, timeout=30).text for page in PAGES]
