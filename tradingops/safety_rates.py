@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from bots.brokers import budget, kraken_budget
 from bots.brokers.access import NONCE_STREAK_FOR
 from bots.brokers.alpaca_budget import LIMIT as ALPACA
-from bots.brokers.budget import SHARES, Limit, Purpose, Used
+from bots.brokers.budget import SHARES_PCT, Limit, Purpose, Used
 from bots.models import KrakenTier, RateCounter, VenueAccess
 from bots.workers.database_time import database_time
 
@@ -39,13 +39,13 @@ class RateBar:
     @property
     def is_background_full(self) -> bool:
         """Return whether background questions have to wait."""
-        return self.used.used >= self.used.limit.size * SHARES[Purpose.BACKGROUND]
+        return self.used.used * 100 >= self.used.limit.size * SHARES_PCT[Purpose.BACKGROUND]
 
     @property
     def text(self) -> str:
         """Return the figures."""
         limit = self.used.limit
-        return f"{self.used.used:.1f} of {limit.size:g}, falls by {limit.per_s:.2f} a second"
+        return f"{self.used.used:.1f} of {limit.size}, falls by {limit.per_s:.2f} a second"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class AccountRates:
     @property
     def reserved(self) -> str:
         """Return what is kept back for whom."""
-        kept = 100 - int(SHARES[Purpose.BACKGROUND] * 100)
+        kept = 100 - SHARES_PCT[Purpose.BACKGROUND]
         return f"{kept} % is kept for look-ups, orders and cancels; a cancel comes first"
 
 

@@ -91,4 +91,4 @@ class VenueAccessAdmin(ConsoleModelAdmin):
         if access.account != TIERED:
             return "200 a minute"
         limit = TIERS[KrakenTier(access.tier)].requests
-        return f"{limit.size:g} at once, {limit.per_s:g} a second"
+        return f"{limit.size} at once, {limit.per_s:.2f} a second"

@@ -6,13 +6,13 @@ import time
 from django.db import DatabaseError
 
 from bots.brokers import budget
-from bots.brokers.back_off import held_back, not_sent, waits_until
+from bots.brokers.back_off import held_back, monotonic_ms, not_sent, waits_until
 from bots.brokers.budget import Limit, Purpose
 
 log = logging.getLogger(__name__)
 
 #: In any minute a full counter and what falls off it meanwhile come to 200 together, wherever Alpaca's own minute begins.
-LIMIT = Limit(100, 100 / 60)
+LIMIT = Limit(100, 600)
 #: What Alpaca says is left is written down from here on; until then our own count is as good.
 LEFT_NOTED = 50
 
@@ -25,13 +25,13 @@ class AlpacaBudget:
 
     def wait_for_room(self, purpose: Purpose, *, is_order: bool) -> None:
         """Count a request that is about to leave, once there is room for it. Raises CallFailed when that takes too long."""
-        until_s = waits_until(purpose, is_order=is_order)
+        until_ms = waits_until(purpose, is_order=is_order)
         try:
-            while wait_s := budget.take(self.account, "", LIMIT, 1, purpose):
-                if time.monotonic() + wait_s > until_s:
+            while wait_ms := budget.take(self.account, "", LIMIT, 1, purpose):
+                if monotonic_ms() + wait_ms > until_ms:
                     budget.note_held_back(self.account, "")
-                    raise held_back("Alpaca's limit on requests", wait_s)
-                time.sleep(wait_s)
+                    raise held_back("Alpaca's limit on requests", wait_ms)
+                time.sleep(wait_ms / 1000)
         except DatabaseError as error:
             why = f"the database could not say whether Alpaca's limit has room ({type(error).__name__})"
             raise not_sent(why) from error

@@ -45,7 +45,7 @@ class AlpacaSession(OneShotSession):
     ``left`` is how many requests the latest answer says are left in this minute.
     """
 
-    timeout_s = 0.0
+    timeout_s: float = 0
     left: int | None = None
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:

@@ -10,13 +10,13 @@ from bots.brokers.outcomes import CallFailed, Failure, Kind
 BACK_OFF_S = {Kind.RATE: 5, Kind.KEY: 30}
 #: A key that is refused takes no cancel either: to try each second would only be noise at the venue.
 URGENT_BACK_OFF_S = {Kind.RATE: 0, Kind.KEY: 5}
-#: How long a request waits for room under the limit, in seconds. A new entry does not: the next tick judges the market anew.
-WAIT_S_MAX = {
-    Purpose.CANCELS: 3.0,
-    Purpose.EXITS: 3.0,
-    Purpose.ORDERS: 1.0,
-    Purpose.LOOK_UPS: 1.0,
-    Purpose.BACKGROUND: 0.5,
+#: How long a request waits for room under the limit, in ms. A new entry does not: the next tick judges the market anew.
+WAIT_MS_MAX = {
+    Purpose.CANCELS: 3_000,
+    Purpose.EXITS: 3_000,
+    Purpose.ORDERS: 1_000,
+    Purpose.LOOK_UPS: 1_000,
+    Purpose.BACKGROUND: 500,
 }
 #: What one round of background questions counts at most: open orders, balances, and the three histories.
 ROUND_UNITS = 7
@@ -29,13 +29,13 @@ class BackOff:
         self._account = account
         self._since_ns = 0
         self._failure = Failure(Kind.NOT_SENT, "")
-        self._rests_until_s = 0.0
+        self._rests_until_ms = 0
 
     def check(self, purpose: Purpose, *, urgent: bool = False) -> None:
         """Return quietly when the venue may be asked. Raises CallFailed."""
-        rests_s = self._rests_until_s - time.monotonic()
-        if purpose == Purpose.BACKGROUND and rests_s > 0:
-            raise held_back("the venue's limit on requests", rests_s)
+        rests_ms = self._rests_until_ms - monotonic_ms()
+        if purpose == Purpose.BACKGROUND and rests_ms > 0:
+            raise held_back("the venue's limit on requests", rests_ms)
         failure = self._failure
         waits_s = (URGENT_BACK_OFF_S if urgent else BACK_OFF_S).get(failure.kind, 0)
         if self._since_ns and time.monotonic_ns() < self._since_ns + waits_s * 10**9:
@@ -43,13 +43,13 @@ class BackOff:
                 Failure(failure.kind, f"{failure.reason}; it is not asked again for a while", is_local=True)
             )
 
-    def rest(self, purpose: Purpose, wait_s: float, per_s: float) -> None:
+    def rest(self, purpose: Purpose, wait_ms: int, ms_per_unit: int) -> None:
         """Let background questions rest once there was no room for one of them, until there is room for a whole round.
 
         A round that is cut off is begun anew: without this, what it asked before would use up all the room, again and again.
         """
         if purpose == Purpose.BACKGROUND:
-            self._rests_until_s = time.monotonic() + wait_s + ROUND_UNITS / per_s
+            self._rests_until_ms = monotonic_ms() + wait_ms + ROUND_UNITS * ms_per_unit
 
     def note(self, failure: Failure, *, is_narrow: bool = False) -> None:
         """Keep what a refusal means for what follows. One that ``is_narrow`` holds for a symbol only: the rest goes on."""
@@ -60,15 +60,20 @@ class BackOff:
             self._since_ns, self._failure = time.monotonic_ns(), failure
 
 
-def waits_until(purpose: Purpose, *, is_order: bool) -> float:
-    """Return until when a request waits for room, on the monotonic clock in seconds."""
+def monotonic_ms() -> int:
+    """Return the monotonic clock's time."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def waits_until(purpose: Purpose, *, is_order: bool) -> int:
+    """Return until when a request waits for room, on the monotonic clock in ms."""
     is_entry = is_order and purpose == Purpose.ORDERS
-    return time.monotonic() + (0.0 if is_entry else WAIT_S_MAX[purpose])
+    return monotonic_ms() + (0 if is_entry else WAIT_MS_MAX[purpose])
 
 
-def held_back(whose: str, wait_s: float) -> CallFailed:
+def held_back(whose: str, wait_ms: int) -> CallFailed:
     """Return the error for what is not asked, since the venue would soon refuse it and everything after it."""
-    reason = f"we hold back: {whose} has no room for this for {wait_s:.0f} s"
+    reason = f"we hold back: {whose} has no room for this for {-(-wait_ms // 1000)} s"
     return CallFailed(Failure(Kind.RATE, reason, is_local=True))
 
 

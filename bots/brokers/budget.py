@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Case, DateTimeField, DurationField, F, QuerySet, Value, When
+from django.db.models import Case, DateTimeField, DurationField, Expression, F, QuerySet, Value, When
 from django.db.models.expressions import Combinable, CombinedExpression
 from django.db.models.functions import Greatest, Least
 from django.utils import timezone
@@ -23,10 +24,10 @@ from django.utils import timezone
 from bots.models import RateCounter
 from bots.workers.database_time import database_time
 
-#: What is left to wait is never said to be less, in seconds: two that wait for the same room must not spin.
-WAIT_S_MIN = 0.05
-#: A counter that is so far beyond full, in seconds, was written before the clock was set back.
-CLOCK_JUMP_S = 1.0
+#: What is left to wait is never said to be less: two that wait for the same room must not spin.
+WAIT_MS_MIN = 50
+#: A counter that is so far beyond full was written before the clock was set back.
+CLOCK_JUMP_MS = 1_000
 
 
 class Purpose(StrEnum):
@@ -44,28 +45,37 @@ class Purpose(StrEnum):
         return list(Purpose).index(self)
 
 
-#: How far each purpose may fill the counter, as a share of the limit. The rest is kept for those above it.
-SHARES = {
-    Purpose.CANCELS: 1.0,
-    Purpose.EXITS: 0.95,
-    Purpose.ORDERS: 0.9,
-    Purpose.LOOK_UPS: 0.8,
-    Purpose.BACKGROUND: 0.65,
+#: How far each purpose may fill the counter, in per cent of the limit. The rest is kept for those above it.
+SHARES_PCT = {
+    Purpose.CANCELS: 100,
+    Purpose.EXITS: 95,
+    Purpose.ORDERS: 90,
+    Purpose.LOOK_UPS: 80,
+    Purpose.BACKGROUND: 65,
 }
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default=Purpose.BACKGROUND)
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A venue's limit: how high its counter may stand, and by how much it falls in a second."""
+    """A venue's limit: how high its counter may stand, and how long it takes to fall by one."""
 
-    size: float
-    per_s: float
+    size: int
+    ms_per_unit: int
 
     @property
-    def full_s(self) -> float:
+    def full_ms(self) -> int:
         """Return how long a full counter takes to fall to nothing."""
-        return self.size / self.per_s
+        return self.size * self.ms_per_unit
+
+    @property
+    def per_s(self) -> Decimal:
+        """Return by how much the counter falls in a second."""
+        return Decimal(1_000) / self.ms_per_unit
+
+    def share_ms(self, purpose: Purpose) -> int:
+        """Return how long the counter takes to fall to nothing from as high as ``purpose`` may fill it."""
+        return self.full_ms * SHARES_PCT[purpose] // 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,7 @@ class Used:
 
     account: str
     scope: str
-    used: float
+    used: Decimal
     limit: Limit
     hour: datetime
     spent: dict[Purpose, int]
@@ -96,31 +106,31 @@ def purpose_now() -> Purpose:
     return _purpose.get()
 
 
-def take(account: str, scope: str, limit: Limit, cost: int, purpose: Purpose, *, always: bool = False) -> float:
-    """Count a request that is about to leave, and return 0; or count nothing, and return how long to wait, in seconds.
+def take(account: str, scope: str, limit: Limit, cost: int, purpose: Purpose, *, always: bool = False) -> int:
+    """Count a request that is about to leave, and return 0; or count nothing, and return how long to wait, in ms.
 
     ``always`` counts it in any case: what must leave, leaves. Raises django.db.Error.
     """
     rows = RateCounter.objects.filter(account=account, scope=scope)
-    room_s = (limit.size * SHARES[purpose] - cost) / limit.per_s
-    free = rows if always else rows.filter(empty_at__lte=database_time(room_s))
+    room_ms = limit.share_ms(purpose) - cost * limit.ms_per_unit
+    free = rows if always else rows.filter(empty_at__lte=_in_ms(room_ms))
     for _ in range(2):
         if free.update(**_counted(limit, cost, purpose)):
-            return 0.0
+            return 0
         if rows.exists():
             break
         RateCounter.objects.bulk_create([RateCounter(account=account, scope=scope)], ignore_conflicts=True)
-    return _wait_s(rows, limit, room_s)
+    return _wait_ms(rows, limit, room_ms)
 
 
 def fill(account: str, scope: str, limit: Limit) -> None:
     """Let the counter be full: the venue says that it is. Raises django.db.Error."""
-    _raise_to(account, scope, limit.full_s)
+    _raise_to(account, scope, limit.full_ms)
 
 
 def correct(account: str, scope: str, limit: Limit, left: int) -> None:
     """Let no more than ``left`` be left, as the venue says; a venue that leaves more changes nothing. Raises django.db.Error."""
-    _raise_to(account, scope, (limit.size - max(0, min(left, limit.size))) / limit.per_s)
+    _raise_to(account, scope, (limit.size - max(0, min(left, limit.size))) * limit.ms_per_unit)
 
 
 def note_held_back(account: str, scope: str) -> None:
@@ -133,11 +143,11 @@ def note_held_back(account: str, scope: str) -> None:
 
 def used(counter: RateCounter, limit: Limit, now: datetime) -> Used:
     """Return how one counter stands at ``now``, by the shared clock."""
-    seconds = min(max((counter.empty_at - now).total_seconds(), 0.0), limit.full_s)
+    left_ms = min(max(_ms(counter.empty_at - now), 0), limit.full_ms)
     return Used(
         counter.account,
         counter.scope,
-        seconds * limit.per_s,
+        Decimal(left_ms) / limit.ms_per_unit,
         limit,
         counter.hour,
         {one: getattr(counter, f"spent_{one}") for one in Purpose},
@@ -145,38 +155,37 @@ def used(counter: RateCounter, limit: Limit, now: datetime) -> Used:
     )
 
 
-def _raise_to(account: str, scope: str, full_s: float) -> None:
+def _raise_to(account: str, scope: str, left_ms: int) -> None:
     RateCounter.objects.bulk_create([RateCounter(account=account, scope=scope)], ignore_conflicts=True)
-    rows = RateCounter.objects.filter(account=account, scope=scope, empty_at__lt=database_time(full_s))
-    rows.update(empty_at=database_time(full_s))
+    rows = RateCounter.objects.filter(account=account, scope=scope, empty_at__lt=_in_ms(left_ms))
+    rows.update(empty_at=_in_ms(left_ms))
 
 
-def _wait_s(rows: QuerySet[RateCounter], limit: Limit, room_s: float) -> float:
+def _wait_ms(rows: QuerySet[RateCounter], limit: Limit, room_ms: int) -> int:
     """Return how long until there is room, if nobody else takes it."""
     found = rows.annotate(at=database_time()).values_list("empty_at", "at").first()
     if found is None:
-        return WAIT_S_MIN
+        return WAIT_MS_MIN
     empty_at, now = found
-    beyond_s = (empty_at - now).total_seconds() - limit.full_s
-    if beyond_s > CLOCK_JUMP_S:
+    left_ms = _ms(empty_at - now)
+    if left_ms > limit.full_ms + CLOCK_JUMP_MS:
         # The clock was set back. What was used is not known any more: then all of it is.
-        rows.filter(empty_at=empty_at).update(empty_at=database_time(limit.full_s))
-        return max(limit.full_s - room_s, WAIT_S_MIN)
-    return float(max(beyond_s + limit.full_s - room_s, WAIT_S_MIN))
+        rows.filter(empty_at=empty_at).update(empty_at=_in_ms(limit.full_ms))
+        left_ms = limit.full_ms
+    return max(left_ms - room_ms, WAIT_MS_MIN)
 
 
 def _counted(limit: Limit, cost: int, purpose: Purpose) -> dict[str, Any]:
     """Return the fields of a counter after one more request. It never stands higher than full."""
-    now = database_time()
     risen = CombinedExpression(
-        Greatest(F("empty_at"), now),
+        Greatest(F("empty_at"), database_time()),
         Combinable.ADD,
-        Value(timedelta(seconds=cost / limit.per_s), output_field=DurationField()),
+        Value(timedelta(milliseconds=cost * limit.ms_per_unit), output_field=DurationField()),
         output_field=DateTimeField(),
     )
     others = [f"spent_{one}" for one in Purpose if one != purpose]
     spent = _of_this_hour(_hour(), {f"spent_{purpose}": cost}, also=[*others, "held_back"])
-    return {"empty_at": Least(risen, database_time(limit.full_s)), **spent}
+    return {"empty_at": Least(risen, _in_ms(limit.full_ms)), **spent}
 
 
 def _of_this_hour(hour: datetime, more: dict[str, int], *, also: list[str]) -> dict[str, Any]:
@@ -184,6 +193,14 @@ def _of_this_hour(hour: datetime, more: dict[str, int], *, also: list[str]) -> d
     added = {name: Case(When(hour=hour, then=F(name) + by), default=Value(by)) for name, by in more.items()}
     kept = {name: Case(When(hour=hour, then=F(name)), default=Value(0)) for name in also}
     return {"hour": Value(hour, output_field=DateTimeField()), **added, **kept}
+
+
+def _in_ms(ms: int) -> Expression | CombinedExpression:
+    return database_time(ms / 1000)
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
 
 
 def _hour() -> datetime:

@@ -13,7 +13,7 @@ from typing import Any
 from django.db import DatabaseError
 from django.utils import timezone
 
-from bots.brokers.back_off import BackOff, held_back, not_sent, waits_until
+from bots.brokers.back_off import BackOff, held_back, monotonic_ms, not_sent, waits_until
 from bots.brokers.budget import Purpose, purpose_now
 from bots.brokers.kraken_budget import EngineCall, KrakenBudget
 from bots.brokers.kraken_client import KrakenClient, check_secret
@@ -53,20 +53,20 @@ class KrakenLine:
         check_secret(self._secret)
         purpose = Purpose.CANCELS if urgent else purpose_now()
         self._back_off.check(purpose, urgent=urgent)
-        waits_until_s = waits_until(purpose, is_order=engine is not None)
+        waits_until_ms = waits_until(purpose, is_order=engine is not None)
         try:
             while True:
                 with self._signer.turn(deadline, urgent=urgent) as nonce:
                     left_ms = _left_ms(deadline, last_call)
-                    wait_s = self._budget.take(method, purpose, engine)
-                    if not wait_s:
+                    wait_ms = self._budget.take(method, purpose, engine)
+                    if not wait_ms:
                         return self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
-                if time.monotonic() + wait_s > waits_until_s:
+                if monotonic_ms() + wait_ms > waits_until_ms:
                     self._budget.note_held_back(engine)
-                    self._back_off.rest(purpose, wait_s, self._budget.tier().requests.per_s)
+                    self._back_off.rest(purpose, wait_ms, self._budget.tier().requests.ms_per_unit)
                     what = "requests" if engine is None else f"orders in {engine.symbol}"
-                    raise held_back(f"Kraken's limit on {what}", wait_s)
-                time.sleep(wait_s)
+                    raise held_back(f"Kraken's limit on {what}", wait_ms)
+                time.sleep(wait_ms / 1000)
         except CallFailed as failed:
             self._note(failed.failure, engine)
             raise

@@ -40,7 +40,7 @@ URGENT_FOR_S = 1
 #: No turn lasts longer, whatever the deadline.
 TURN_S_MAX = 60
 #: How often somebody who waits looks whether the process that holds the turn is gone.
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_MS = 250
 #: Hosts' clocks and the database's differ by less, in seconds.
 CLOCK_JUMP_S = 5
 
@@ -112,14 +112,14 @@ class Signer:
         since_ms = (time.monotonic_ns() - self._given_back_ns) // 10**6
         if not urgent and since_ms < COURTESY_MS:
             time.sleep((COURTESY_MS - since_ms) / 1000)
-        looked_at_s = time.monotonic()
+        looked_at_ns = time.monotonic_ns()
         while urgent or not self._urgent_waiting:
             left_s = _seconds_until(deadline)
             if left_s <= 0:
                 raise SignerBusy("other requests with this key were first")
             try:
-                if time.monotonic() - looked_at_s > LOOK_EVERY_S:
-                    looked_at_s = time.monotonic()
+                if time.monotonic_ns() - looked_at_ns > LOOK_EVERY_MS * 10**6:
+                    looked_at_ns = time.monotonic_ns()
                     self._free_if_gone()
                 nonce = self._try_claim(holder, left_s, urgent)
             except DatabaseError as error:

@@ -7,7 +7,7 @@ from bots.brokers.budget import Limit
 from bots.brokers.kraken_budget import Tier
 from bots.models import KrakenTier
 
-WIDE = Tier(Limit(1_000_000, 10_000.0), Limit(1_000_000, 10_000.0))
+WIDE = Tier(Limit(1_000_000, 1), Limit(1_000_000, 1))
 REAL = dict(kraken_budget.TIERS)
 
 

@@ -87,7 +87,7 @@ class TestPanel:
         assert "4 times in a row" in shown
 
     def test_alpacas_accounts_have_no_tier(self, desk: Desk) -> None:
-        assert budget.take("alpaca-paper", "", budget.Limit(100, 1.0), 1, Purpose.ORDERS) == 0
+        assert budget.take("alpaca-paper", "", budget.Limit(100, 600), 1, Purpose.ORDERS) == 0
         shown = panel(desk)
         assert "alpaca-paper" in shown
         assert "of 100, falls by 1.67 a second" in shown

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from bots.brokers import alpaca_budget, kraken_budget
 from bots.brokers.base import OrderReport, VenueError
-from bots.brokers.budget import SHARES, Limit, Purpose, spending
+from bots.brokers.budget import Limit, Purpose, spending
 from bots.brokers.factory import broker_for, forget_brokers
 from bots.brokers.kraken import KrakenBroker
 from bots.brokers.kraken_budget import CANCEL_COSTS, EngineCall, KrakenBudget, cancel_of
@@ -94,7 +94,7 @@ class TestKraken:
     def test_entry_without_room_at_the_engine_is_denied_here_and_an_exit_waits(self, kraken: KrakenLoopback) -> None:
         limit = kraken_budget.TIERS[KrakenTier.STARTER].engine
         RateCounter.objects.create(
-            account="kraken", scope=SYMBOL, empty_at=timezone.now() + timedelta(seconds=58 / limit.per_s)
+            account="kraken", scope=SYMBOL, empty_at=timezone.now() + timedelta(seconds=58 * limit.ms_per_unit // 1000)
         )
         denial = denied(send(live_order()))
         assert denial.code == "RATE_LIMIT"
@@ -171,15 +171,17 @@ class TestKrakensTier:
         known = budget._known
         assert known is not None
         budget._known = (known[0] - kraken_budget.TIER_KEPT_S - 1, known[1])
-        assert budget.tier().requests == Limit(20, 1.0)
+        assert budget.tier().requests == Limit(20, 1_000)
 
     def test_request_counts_what_kraken_says(self) -> None:
-        def counted(method: str, engine: EngineCall | None = None) -> tuple[float, float]:
+        def counted(method: str, engine: EngineCall | None = None) -> tuple[int, int]:
             RateCounter.objects.all().delete()
             assert KrakenBudget("kraken").take(method, Purpose.CANCELS, engine) == 0
             limit = kraken_budget.TIERS[KrakenTier.STARTER]
             stands = {one.scope: (one.empty_at - timezone.now()).total_seconds() for one in RateCounter.objects.all()}
-            return round(stands.get("", 0) * limit.requests.per_s), round(stands.get("BTC/USD", 0) * limit.engine.per_s)
+            return round(stands.get("", 0) * 1000 / limit.requests.ms_per_unit), round(
+                stands.get("BTC/USD", 0) * 1000 / limit.engine.ms_per_unit
+            )
 
         assert counted("post_openorders") == (1, 0)
         assert counted("post_tradeshistory") == (2, 0)
@@ -270,7 +272,7 @@ class TestAlpaca:
         account = alpaca.paper
         broker = stocks.broker_at(account)
         limit = alpaca_budget.LIMIT
-        seconds = limit.size * SHARES[Purpose.BACKGROUND] / limit.per_s
+        seconds = limit.share_ms(Purpose.BACKGROUND) / 1000
         RateCounter.objects.create(
             account="alpaca-paper", scope="", empty_at=timezone.now() + timedelta(seconds=seconds + 6)
         )
@@ -282,7 +284,7 @@ class TestAlpaca:
         assert stocks.send(account, stocks.stock_order()).status in {OrderStatus.ACCEPTED, OrderStatus.FILLED}
 
     def test_in_no_minute_more_leaves_than_alpaca_allows(self) -> None:
-        assert alpaca_budget.LIMIT.size + 60 * alpaca_budget.LIMIT.per_s == pytest.approx(200)
+        assert alpaca_budget.LIMIT.size + 60_000 / alpaca_budget.LIMIT.ms_per_unit == 200
 
     def test_venue_that_says_that_little_is_left_is_believed(self, alpaca: AlpacaLoopback) -> None:
         account = alpaca.paper
