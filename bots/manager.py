@@ -31,6 +31,8 @@ from safety.intents import OrderIntent, OrderType, Side
 ERROR_TEXT_MAX = 2000
 REASON_TEXT_MAX = 500
 POLL_SECONDS_MAX = 86_400
+#: Of the symbols that a venue has, so many are named to who asked for another one.
+SYMBOLS_SHOWN_MAX = 20
 #: Venues that have a paper account of their own.
 WITH_PAPER_ACCOUNT = frozenset({Venue.ALPACA})
 EDITABLE = ("name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "paper_broker", "poll_seconds")
@@ -237,7 +239,10 @@ def check_symbol(venue: str, symbol: str) -> None:
         # A venue without a feed cannot say; its bots show that they are blocked by it.
         return
     if symbol not in known:
-        raise BotActionError(f"{venue} has no symbol {symbol!r}. Known are: {', '.join(known)}.")
+        more = f" and {len(known) - SYMBOLS_SHOWN_MAX} more" if len(known) > SYMBOLS_SHOWN_MAX else ""
+        raise BotActionError(
+            f"{venue} has no symbol {symbol!r}. Known are: {', '.join(known[:SYMBOLS_SHOWN_MAX])}{more}."
+        )
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from bots.market_data.datasets import manifest
 FEES = {
     # Kraken Pro, spot, under 10,000 USD in 30 days: 0.25 % maker, 0.40 % taker.
     "kraken": FeeSchedule(maker=Decimal("0.0025"), taker=Decimal("0.0040")),
-    # Alpaca takes no commission on US stocks; the regulators' fees on sales (below 0.01 %) are left out.
+    # Alpaca takes no commission on US stocks. What regulators take of sales is charged at the end of the day, in one sum for the
+    # account, and told of at no fill: see docs/stocks.md.
     "alpaca": FeeSchedule(maker=Decimal(0), taker=Decimal(0)),
 }
 

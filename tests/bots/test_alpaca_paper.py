@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from django.utils import timezone
 
+from bots import manager
 from bots.account_chores import price_usd
 from bots.admin.markets import offer, why_not
+from bots.manager import BotActionError, check_symbol
 from bots.market_data import feeds
 from bots.market_data.alpaca import AlpacaFeed, Keys
 from bots.market_data.base import CandleSeries, MarketDataError
@@ -215,3 +217,16 @@ def test_rehearsal_trades_round_the_clock(alpaca: AlpacaLoopback) -> None:
     night = utc("2025-11-27 03:00")
     assert feed.trading_s(AAPL, night, night + timedelta(hours=1)) == 3_600
     assert feed.session_s(AAPL) == 86_400
+
+
+@pytest.mark.parametrize(
+    ("shown", "named"), [(7, "AAPL, BRK.B, KO, MSFT, OCGN, SNDL, SPY."), (2, "AAPL, BRK.B and 5 more.")]
+)
+def test_symbol_that_is_none_is_refused_with_some_that_are(
+    alpaca: AlpacaLoopback, monkeypatch: pytest.MonkeyPatch, shown: int, named: str
+) -> None:
+    soon(lambda: feed_for("alpaca").symbols())
+    monkeypatch.setattr(manager, "SYMBOLS_SHOWN_MAX", shown)
+    with pytest.raises(BotActionError) as refused:
+        check_symbol("alpaca", "TSLA")
+    assert str(refused.value) == f"alpaca has no symbol 'TSLA'. Known are: {named}"
