@@ -21,6 +21,8 @@ KEY_AGE_MAX = timedelta(days=90)
 RIGHTS_NEEDED = {"kraken": frozenset({"query-funds", "query-open-trades", "query-closed-trades", "query-ledger"})}
 #: Venues that do not tell whether a key may withdraw.
 WITHDRAWAL_UNKNOWN = frozenset({"alpaca"})
+#: Venues whose market opens and closes by the day; of maintenance they say nothing.
+WITH_HOURS = frozenset({"alpaca"})
 ENDPOINTS = {"kraken": "KRAKEN_BASE_URL", "alpaca": "ALPACA_BASE_URL_LIVE"}
 KEYS = {
     "kraken": "KRAKEN_API_KEY and KRAKEN_API_SECRET",
@@ -90,7 +92,14 @@ def ask(context: Context) -> Answers:
 @spending(Purpose.LOOK_UPS)
 def _ask(broker: VenueBroker) -> Answers:
     # A run that the background left no room for would shut live entries until the next one.
-    status = broker.status()
+    try:
+        status = broker.status()
+    except VenueError:
+        # Alpaca does not even tell the time to a key that it refuses: that is said rather than "it did not answer".
+        rights = broker.key_rights()
+        if rights.is_refused:
+            return Answers(rights=rights)
+        raise
     rights = broker.key_rights()
     if not rights.is_known:
         return Answers(status=status, rights=rights)
@@ -179,15 +188,16 @@ def venue_withdrawal_unknown(context: Context) -> Outcome:
 
 @register("venue_account", "The account is not blocked", Severity.BLOCKER, per_venue=True)
 def venue_account(context: Context) -> Outcome:
-    """Look at the flags that the venue set against the account."""
+    """Look at the flags that the venue set against the account, and whether it is a live one, as its keys are taken for."""
 
     def judge(answers: Answers) -> Outcome:
         if answers.account is None:
             return not_known(f"The account could not be read: {answers.account_trouble}", ASK_AGAIN)
         if answers.account.flags:
             return failed(
-                f"The venue has set these flags against the account: {', '.join(answers.account.flags)}.",
-                "Sign in at the venue and settle what it asks for.",
+                f"These flags are set against the account: {', '.join(answers.account.flags)}.",
+                "Sign in at the venue and settle what it asks for. "
+                f"See that {KEYS[context.venue]} are those of the live account.",
             )
         return ok("The account can be read, and the venue has set no flag against it.")
 
@@ -249,10 +259,12 @@ def venue_key_age(context: Context) -> Outcome:
 
 @register("venue_maintenance", "The venue works as usual", Severity.WARNING, per_venue=True)
 def venue_maintenance(context: Context) -> Outcome:
-    """Warn while the venue itself says that it is under maintenance or takes only some orders."""
+    """Warn while the venue itself says that it is under maintenance or takes only some orders. A closed market is none."""
 
     def judge(answers: Answers) -> Outcome:
         status = _status(answers)
+        if context.venue in WITH_HOURS:
+            return ok(f"The venue answers; the market is {status.name}.")
         if status.market != MarketStatus.OPEN:
             return failed(
                 f"The venue says of itself: {status.name}.", "Wait until the venue is back; exits may not work."

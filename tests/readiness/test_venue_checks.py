@@ -1,4 +1,4 @@
-"""Checks that ask Kraken, on a loopback Kraken with faults; and when nothing is asked at all."""
+"""Checks that ask Kraken or Alpaca, on loopback ones with faults; and when nothing is asked at all."""
 
 import time
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from bots.brokers.base import AccountReport, KeyRights, VenueStatus
 from bots.models import Bot
@@ -17,11 +18,12 @@ from safety import facts, readiness
 from safety.intents import MarketStatus
 from safety.readiness_values import VENUES, State
 from tests.conftest import CommittedDatabase
-from tests.loopback.client import KrakenLoopback
+from tests.loopback.client import AlpacaLoopback, KrakenLoopback
 from tests.loopback.faults import FOR_EVER, Fault, Reply
 from tests.loopback.kraken.keys import TRADING_RIGHTS
 from tests.readiness.conftest import Environ, find
 from tests.readiness.processes import beat, beat_all
+from tradingops.environment_values import Gate
 
 ASKING = ("venue_keys", "venue_rights", "venue_no_withdrawal", "venue_account", "venue_clock")
 
@@ -74,8 +76,11 @@ class TestUse:
         beat_all()
         assert set(states("alpaca").values()) == {State.NOT_USED}
 
-    def test_alpaca_that_is_meant_to_be_used_blocks_in_this_version(self, environ: Environ) -> None:
-        environ(ALPACA_API_KEY_LIVE="k", ALPACA_API_SECRET_LIVE="s", LIVE_TRADING_ENABLED="1")
+    def test_alpaca_that_is_meant_to_be_used_and_does_not_answer_blocks(self, environ: Environ) -> None:
+        nobody = "http://127.0.0.1:9"
+        environ(
+            ALPACA_API_KEY_LIVE="k", ALPACA_API_SECRET_LIVE="s", LIVE_TRADING_ENABLED="1", ALPACA_BASE_URL_LIVE=nobody
+        )
         beat_all()
         assert find("venue_keys", "alpaca").blocks
         assert not find("venue_keys", "kraken").blocks
@@ -147,6 +152,60 @@ class TestAsking:
         assert find("venue_ip_allow_list", "kraken").state == State.FAILED
         kraken.set_rights("query-funds", "modify-trades", ip_allowlist=("203.0.113.7",))
         assert find("venue_ip_allow_list", "kraken").state == State.OK
+
+
+class TestAskingAlpaca:
+    @pytest.fixture(autouse=True)
+    def _running(self, committed_db: CommittedDatabase, alpaca: AlpacaLoopback, settings: Settings) -> None:
+        gate = Gate("LIVE_TRADING_ENABLED", True, "environment")
+        settings.ENVIRONMENT = replace(settings.ENVIRONMENT, live_trading_enabled=gate)
+        facts.forget()
+        beat_all()
+
+    def test_sound_venue_passes_and_withdrawal_is_not_known(self) -> None:
+        expected = {**dict.fromkeys(ASKING, State.OK), "venue_no_withdrawal": State.NOT_USED}
+        assert states("alpaca") == expected
+        warning = find("venue_withdrawal_unknown", "alpaca")
+        assert (warning.state, warning.warns, warning.blocks) == (State.NOT_KNOWN, True, False)
+
+    def test_market_that_is_closed_is_no_maintenance(self, alpaca: AlpacaLoopback) -> None:
+        alpaca.set_open(False)
+        finding = find("venue_maintenance", "alpaca")
+        assert (finding.state, "closed" in finding.found) == (State.OK, True)
+
+    def test_refused_key_blocks_and_is_not_shown(self, alpaca: AlpacaLoopback) -> None:
+        alpaca.live.revoke_keys()
+        finding = find("venue_keys", "alpaca")
+        assert (finding.state, finding.blocks) == (State.FAILED, True)
+        assert alpaca.live.key not in finding.found
+        assert alpaca.live.secret not in finding.found
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"status": "ACCOUNT_CLOSED"},
+            {"trading_blocked": True},
+            {"account_blocked": True},
+            {"trade_suspended_by_user": True},
+            {"trading_blocked": None},
+            {"account_number": "PA3LOOPBACK9"},
+        ],
+    )
+    def test_flags_and_an_account_of_the_other_kind_block(
+        self, alpaca: AlpacaLoopback, changes: dict[str, object]
+    ) -> None:
+        alpaca.live.set_account(**changes)
+        finding = find("venue_account", "alpaca")
+        assert (finding.state, finding.blocks) == (State.FAILED, True)
+        assert "ALPACA_API_KEY_LIVE" in finding.remedy
+
+    def test_clock_that_is_off_blocks(self, alpaca: AlpacaLoopback) -> None:
+        alpaca.set_clock_skew(60)
+        assert find("venue_clock", "alpaca").state == State.FAILED
+
+    def test_venue_that_errs_blocks(self, alpaca: AlpacaLoopback) -> None:
+        alpaca.live.fault(Fault(reply=Reply.STATUS, count=FOR_EVER, status=503))
+        assert find("venue_keys", "alpaca").state == State.NOT_KNOWN
 
 
 @pytest.mark.django_db
