@@ -29,8 +29,11 @@ log = logging.getLogger(__name__)
 #: Whole look-ups that must not find an order, and how long after its deadline the last of them has to be.
 EMPTY_LOOK_UPS_MIN = 3
 NOT_SENT_AFTER = timedelta(seconds=60)
-#: How often one order is looked up: soon while its outcome is unknown, less often while it merely rests.
-UNKNOWN_EVERY = timedelta(seconds=5)
+#: How often an order with an unknown outcome is looked up at first, until so long after its deadline: most are found at once.
+UNKNOWN_EVERY, UNKNOWN_SOON_FOR = timedelta(seconds=5), timedelta(seconds=10)
+#: And how often later. A whole search may count 7 at Kraken, whose smallest key regains 0.33 a second. Asked more often, each
+#: search would use up what the next one needs: none would ever be whole, and no order could ever be called NOT_SENT.
+UNKNOWN_AGAIN = timedelta(seconds=22)
 #: Each look-up counts against the venue's limit: four resting orders would drain the smallest Kraken key at once every 10 s.
 RESTING_EVERY = timedelta(seconds=30)
 CANCEL_EVERY = timedelta(seconds=3)
@@ -99,7 +102,8 @@ def tell_of_unknown(now: datetime) -> list[Order]:
 def due_look_ups(now: datetime) -> list[Order]:
     """Return the orders whose turn it is, those with an unknown outcome first, the longest waiting of each first."""
     over_network = Order.objects.filter(deadline_at__isnull=False)
-    unknown = over_network.filter(status=OrderStatus.UNKNOWN).filter(_not_since(now - UNKNOWN_EVERY))
+    soon = Q(deadline_at__gt=now - UNKNOWN_SOON_FOR) & _not_since(now - UNKNOWN_EVERY)
+    unknown = over_network.filter(status=OrderStatus.UNKNOWN).filter(soon | _not_since(now - UNKNOWN_AGAIN))
     resting = over_network.filter(status__in=RESTING_STATES).filter(_not_since(now - RESTING_EVERY))
     resting = resting.exclude(_is_listed(now))
     ended = over_network.filter(status__in=ENDED, updated_at__gt=now - LATE_FOR).filter(_not_since(now - LATE_FOR / 3))

@@ -29,7 +29,7 @@ from bots.order_states import RESTING_STATES, OrderStatus
 EVENTS_MAX = 2_000
 ID_DIGITS_MAX = 18
 #: What the sweep does for an order at a venue; the page says when it comes next.
-CARE = Care(sweep.UNKNOWN_EVERY, sweep.CANCEL_EVERY, GRACE, sweep.EMPTY_LOOK_UPS_MIN, sweep.NOT_SENT_AFTER)
+CARE = Care(sweep.UNKNOWN_AGAIN, sweep.CANCEL_EVERY, GRACE, sweep.EMPTY_LOOK_UPS_MIN, sweep.NOT_SENT_AFTER)
 STATUS_COLOURS = {
     OrderStatus(status).label: colour
     for status, colour in {

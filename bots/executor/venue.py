@@ -134,11 +134,12 @@ def _advances(order: Order, report: OrderReport) -> Iterator[OrderReport]:
         yield replace(report, status=late)
         if late != OrderStatus.FILLED:
             yield replace(report, executions=())
-    elif (fresh and report.status == order.status == OrderStatus.PARTIALLY_FILLED) or may_follow(
-        order.status, report.status
-    ):
+    elif report.status == order.status and not fresh:
+        # Told again what is known: no row in the audit for it.
+        return
+    elif may_follow(order.status, report.status):
         yield report
-    elif fresh or report.status != order.status:
+    else:
         log.warning("order %s is %s: the venue's %s is old", order.client_order_id, order.status, report.status)
 
 

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from bots.strategies.base import CancelProposal, Proposal, StrategyView
+from bots.strategies.base import CancelProposal, PlannedLeg, Proposal, StrategyView
 from bots.strategies.ladder import PlansOneEntry
 from bots.strategies.schema import TIMEFRAME, ParamSchema
 from safety.intents import OrderType, Side
@@ -22,6 +22,9 @@ class Churn(PlansOneEntry):
 
     def largest_leg_usd(self, params: dict[str, Any], capital_usd: Decimal) -> Decimal:
         return capital_usd
+
+    def ladder(self, params: dict[str, Any], capital_usd: Decimal) -> tuple[PlannedLeg, ...]:
+        return (PlannedLeg("base", capital_usd),)
 
     def propose(self, view: StrategyView) -> list[Proposal | CancelProposal]:
         held = view.position.quantity

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import F
 from django.utils import timezone
 
 from audit.models import OrderEvent
-from bots.models import Bot, NonceKey, Order, RateCounter
+from bots.models import AccountSync, Bot, NonceKey, Order, RateCounter
 from safety.intents import OrderIntent, Side
 from tests.bots.live import live_intent
 from tests.conftest import CommittedDatabase
@@ -19,10 +19,11 @@ from tests.faults.venues import VenueSide
 from tests.faults.wire import intent_json
 
 SWEEP = "bots.sweep.sweep"
+RECONCILE = "bots.reconciliation.chores.reconcile_accounts"
 #: More rounds than anything here takes to be settled.
 ROUNDS_MAX = 12
 #: What one round of the sweep lies after the one before.
-ROUND_S = 11
+ROUND_S = 31
 
 Note = Callable[[str, object], None]
 
@@ -83,6 +84,12 @@ class Desk:
         )
         NonceKey.objects.update(expires_at=F("expires_at") - passed)
         RateCounter.objects.update(empty_at=F("empty_at") - passed)
+        moments = ("expires_at", "wanted_at", "started_at", "listed_at", "sound_at", "history_at", "failing_since")
+        AccountSync.objects.update(**{name: F(name) - passed for name in moments})
+        for sync in AccountSync.objects.all():
+            for doubt in sync.doubts.values():
+                doubt["since"] = (datetime.fromisoformat(doubt["since"]) - passed).isoformat()
+            sync.save(update_fields=["doubts"])
 
     def settle(self, *names: str, are_settled: Callable[[], bool] | None = None) -> None:
         """Let fresh processes do their rounds of the chores until nothing is open any more, as time passes."""

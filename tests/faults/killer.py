@@ -5,7 +5,7 @@ once, and ``kill`` or ``wait`` with the child's id later say how it ended. Forke
 ordinary worker process; starting one anew for each kill would take a second each.
 
 A point is the name of a function of the shipped code, wrapped from outside: ``+`` before it means when it is entered, ``-``
-when it returns, ``:2`` after it means the second time.
+when it returns, ``!`` that it lives on and finds the database gone there, ``:2`` after it means the second time.
 """
 
 import functools
@@ -19,11 +19,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NoReturn
 
 STOPPED = "stopped"
 RUNS = "runs"
+DATABASE_GONE = 5
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def _answer(answer: Any) -> None:
 
 
 def _run(command: dict[str, Any]) -> NoReturn:
-    """Do one command and exit: 0 when it was done, 3 when its lease was lost, 1 for anything else."""
+    """Do one command and exit: 0 when it was done, 3 when its lease was lost, 5 for the database, 1 for anything else."""
     code = 1
     try:
         from django.db import connections
@@ -173,6 +175,7 @@ def _go_on(command: dict[str, Any]) -> int:
 
 def _send(command: dict[str, Any]) -> int:
     """Send intents to their venue, as the tick of a bot, or a person, does; ``dawdle_s`` pass between market and order."""
+    from django.db import OperationalError
     from django.utils import timezone
 
     from bots import executor
@@ -180,10 +183,15 @@ def _send(command: dict[str, Any]) -> int:
     from tests.faults.wire import intent_of
 
     for raw in [command["intent"], *command.get("then", ())]:
-        intent = intent_of(raw)
+        # Made by this process, and so by its clock.
+        intent = replace(intent_of(raw), created_at=timezone.now())
         market = market_for(intent.venue, intent.symbol, timezone.now())
-        with _clock(command.get("dawdle_s", 0)):
-            executor.submit_to_venue(intent, market)
+        try:
+            with _clock(command.get("dawdle_s", 0)):
+                executor.submit_to_venue(intent, market)
+        except OperationalError:
+            # As the line to a venue does (bots/dispatch.py): the sweep finds out what became of it.
+            return DATABASE_GONE
     return 0
 
 
@@ -194,21 +202,31 @@ def _cancel(command: dict[str, Any]) -> int:
     return 0
 
 
+def _readiness(command: dict[str, Any]) -> int:
+    from bots.readiness_chores import make_run
+
+    make_run("test")
+    return 0
+
+
 def _chores(command: dict[str, Any]) -> int:
-    """Do one round of the chores that are named, as a worker does them."""
+    """Do some rounds of the chores that are named, as a worker does them."""
     from django.utils import timezone
 
     from bots.workers.chores import load_chores
 
     known = {one.name: one.work for one in load_chores()}
-    for name in command["names"]:
-        known[name](timezone.now())
+    for number in range(command.get("rounds", 1)):
+        if number:
+            time.sleep(command["every_s"])
+        for name in command["names"]:
+            known[name](timezone.now())
     return 0
 
 
 _WORK = {
     "tick": _tick, "close": _close, "engage": _engage, "flatten": _flatten, "go_on": _go_on,
-    "send": _send, "cancel": _cancel, "chores": _chores,
+    "send": _send, "cancel": _cancel, "chores": _chores, "readiness": _readiness,
 }  # fmt: skip
 
 
@@ -219,6 +237,8 @@ def _kill_soon(after_s: float) -> None:
 
 def arm(point: str, signum: signal.Signals) -> None:
     """Wrap the function that ``point`` names so that this process signals itself there."""
+    from django.db import OperationalError
+
     at, dotted = point[0], point[1:]
     dotted, _, count = dotted.partition(":")
     owner, name = _owner(dotted)
@@ -227,15 +247,18 @@ def arm(point: str, signum: signal.Signals) -> None:
 
     def reached() -> None:
         calls[0] += 1
-        if calls[0] == int(count or 1):
-            os.kill(os.getpid(), signum)
+        if calls[0] != int(count or 1):
+            return
+        if at == "!":
+            raise OperationalError("the acknowledgement of the commit was lost")
+        os.kill(os.getpid(), signum)
 
     @functools.wraps(original)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         if at == "+":
             reached()
         result = original(*args, **kwargs)
-        if at == "-":
+        if at != "+":
             reached()
         return result
 

@@ -152,6 +152,11 @@ def test_partial_fill_and_then_a_cancel_gives_the_exact_quantity_and_cost(kraken
     intent, order = rest(desk, "0.30000001", "98.7")
     for part in ("0.10000001", "0.00000003"):
         desk.venue.fill(order.venue_order_id, part)
+    for _ in range(3):
+        # Asked again and again: what is known already is not told again.
+        desk.later(31)
+        assert desk.chores() == 0
+    assert desk.story(intent)[3:] == ["partially_filled", "partially_filled"]
     assert desk.do("cancel", order=order.pk) == 0
     done = desk.order(intent)
     assert (done.status, done.filled_quantity) == ("canceled", Decimal("0.10000004"))
@@ -192,7 +197,7 @@ def test_fills_that_come_twice_and_out_of_order_count_once(kraken_desk: Desk) ->
     for _ in range(2):
         desk.later(31)
         assert desk.chores() == 0
-    assert desk.story(intent) == ["intent", "submitting", "accepted", "partially_filled", "filled"]
+    assert desk.story(intent) == ["intent", "submitting", "accepted", "filled", "filled"]
     assert Fill.objects.count() == 2
     desk.check(intent, struck="an older report was written after a newer one")
 

@@ -1,14 +1,18 @@
-"""kill -9 of a sender at each of its steps: at most one order reaches the venue, and every outcome is found out.
+"""kill -9 of a sender at each of its steps, and a database that goes: one order at most, and every outcome is found out.
 
-Real processes, the real client and the loopback venue's own ledger. FAULTS.md rows 2 and 4 to 8.
+Real processes, the real client and the loopback venue's own ledger. FAULTS.md rows 2, 4 to 8, 38 and 39.
 """
 
 import sys
 
+import psycopg
 import pytest
+from django.db import connection
 
 from bots.models import Order
+from tests.conftest import CommittedDatabase
 from tests.faults.desk import Desk
+from tests.faults.killer import DATABASE_GONE
 from tests.faults.nursery import SIGKILLED
 from tests.loopback import faults
 
@@ -138,3 +142,41 @@ def test_killed_after_the_acknowledgement_has_its_fills_polled_on(kraken_desk: D
     assert desk.order(intent).status == "filled"
     assert desk.sent() == 1
     desk.check(intent, struck="acknowledged, its fills not there yet")
+
+
+@pytest.mark.fault(38)
+def test_database_that_goes_down_after_the_send_is_recovered_from_the_venue(
+    kraken_desk: Desk, committed_db: CommittedDatabase
+) -> None:
+    if committed_db.vendor == "sqlite":
+        pytest.skip("a file does not hang up")
+    desk, intent = kraken_desk, kraken_desk.intent()
+    desk.venue.loopback.fault(faults.arrives_late(desk.venue.add, 1.5))
+    sender = desk.start_sending(intent)
+    desk.venue.loopback.wait_for(desk.venue.add, timeout_s=30)
+    with psycopg.connect(committed_db.url, autocommit=True) as server:
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+        )
+    connection.close()
+    assert desk.nursery.wait(sender) == DATABASE_GONE
+    assert desk.order(intent).status == "submitting"
+    desk.settle()
+    assert desk.story(intent) == ["intent", "submitting", "unknown", "adopted", "filled"]
+    assert desk.sent() == 1
+    desk.check(intent, struck="every connection was cut while the venue was asked")
+
+
+@pytest.mark.fault(39)
+@pytest.mark.parametrize(("step", "ends"), [("_claim", "not_sent"), ("apply", "filled")])
+def test_commit_whose_acknowledgement_is_lost_is_read_again_before_anything_is_done(
+    kraken_desk: Desk, step: str, ends: str
+) -> None:
+    desk, intent = kraken_desk, kraken_desk.intent()
+    assert desk.send(intent, point=f"!bots.executor.venue.{step}") == DATABASE_GONE
+    assert desk.send(intent) == 0
+    desk.settle()
+    assert desk.order(intent).status == ends
+    assert desk.sent() == (step == "apply")
+    desk.check(intent, struck=f"after the commit of {step.strip('_')}")

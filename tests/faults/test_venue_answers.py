@@ -1,4 +1,4 @@
-"""What a venue answers, or does not: the outcome is found out, nothing is sent twice, and nothing is called failed that may stand.
+"""What a venue answers, or does not: the outcome is found out, nothing is sent twice, nothing is called failed that may stand.
 
 Real processes and the loopback venue's own ledger. FAULTS.md rows 14 to 23.
 """
@@ -13,6 +13,7 @@ from bots.models import Bot
 from tests.faults.desk import Desk
 from tests.faults.wire import intent_json
 from tests.loopback import faults
+from tests.loopback.client import KrakenLoopback
 from tests.loopback.faults import Fault, Reply
 
 pytestmark = [
@@ -179,7 +180,9 @@ def test_same_intent_again_is_denied_after_an_instant_fill(kraken_desk: Desk) ->
 
 
 @pytest.mark.fault(23)
-def test_order_that_stays_invisible_for_30_s_is_unknown_until_it_is_seen(kraken_desk: Desk) -> None:
+def test_order_that_stays_invisible_for_30_s_is_unknown_until_it_is_seen(
+    kraken_desk: Desk, kraken: KrakenLoopback
+) -> None:
     desk, intent = kraken_desk, kraken_desk.intent(limit="98")
     desk.venue.loopback.fault(Fault(ADD, Reply.HANG, invisible_s=3600))
     assert desk.send(intent) == 0
@@ -189,7 +192,7 @@ def test_order_that_stays_invisible_for_30_s_is_unknown_until_it_is_seen(kraken_
         assert desk.chores() == 0
         assert desk.order(intent).status == "unknown"
     assert desk.order(intent).empty_look_ups >= 2
-    desk.venue.loopback.reveal()
+    kraken.reveal()
     desk.settle()
     assert desk.order(intent).status == "accepted"
     assert desk.sent() == 1

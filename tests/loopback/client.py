@@ -171,6 +171,10 @@ class KrakenLoopback(Loopback):
         limit = {"ordertype": "market"} if price is None else {"ordertype": "limit", "price": price}
         return str(self.control("place", pair=symbol, type=side, volume=volume, **(limit | fields)))
 
+    def show_quote(self, bid: str, ask: str, *, symbol: str = BTC) -> None:
+        """Let the ticker say these prices from now on, whatever they are; the market itself does not move."""
+        self.control("show_quote", pair=symbol, bid=bid, ask=ask)
+
     def reveal(self) -> None:
         """Let every order show up from now on that was invisible."""
         self.control("reveal")

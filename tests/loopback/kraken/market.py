@@ -69,6 +69,8 @@ class Book:
     ask: Decimal
     last: Decimal
     depth: Decimal | None = None
+    #: What the ticker says instead of bid and ask, sound or not.
+    shown: tuple[str, str] | None = None
     #: (time, price, volume) of everything that was traded since the start.
     prints: deque[tuple[float, Decimal, Decimal]] = field(default_factory=lambda: deque(maxlen=PRINTS_MAX))
 

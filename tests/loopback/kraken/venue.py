@@ -119,6 +119,7 @@ class KrakenVenue:
             "place": self._place_by_hand,
             "cancel": self._cancel_at_venue,
             "reveal": self.ledger.reveal,
+            "show_quote": lambda pair, bid, ask: setattr(self.market.book(self._named(pair).id), "shown", (bid, ask)),
             "unlist": lambda order_id: setattr(self.ledger.orders[order_id], "is_listed", False),
             "deposit": lambda asset, amount: self._move(asset, amount, "deposit"),
             "withdraw": lambda asset, amount, fee="0": self._move(asset, f"-{amount}", "withdrawal", fee=fee),

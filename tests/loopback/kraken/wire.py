@@ -63,9 +63,10 @@ def ticker_json(market: Market, one: Instrument) -> Json:
     def money(figure: Decimal) -> str:
         return f"{figure:.{digits}f}"
 
+    bid, ask = book.shown or (money(book.bid), money(book.ask))
     return {
-        "a": [money(book.ask), "1", "1.000"],
-        "b": [money(book.bid), "1", "1.000"],
+        "a": [ask, "1", "1.000"],
+        "b": [bid, "1", "1.000"],
         "c": [money(book.last), f"{last_volume:.8f}"],
         "v": [f"{volume:.8f}"] * 2,
         "p": [money(average)] * 2,
