@@ -122,11 +122,10 @@ def settle_page(request: HttpRequest, difference_id: int) -> HttpResponse:
         try:
             return _settle(request, difference, form)
         except SettleError as refused:
-            form.add_error(None, str(refused))
             # What is sent again has to be what is shown now.
             difference.refresh_from_db()
-            form.data = form.data.copy()
-            form.data["seen_venue"] = _text(difference.venue)
+            form = SettleForm({"reason": form.cleaned_data["reason"], "seen_venue": _text(difference.venue)})
+            form.add_error(None, str(refused))
     context = admin.site.each_context(request) | {
         "title": "Settle a difference",
         "difference": difference,

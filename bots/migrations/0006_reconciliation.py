@@ -5,11 +5,14 @@ import django.db.models.deletion
 from decimal import Decimal
 from django.db import migrations, models
 
+from safety.migration_rights import may_be_seen
+
 
 class Migration(migrations.Migration):
 
     dependencies = [
         ('bots', '0005_web_heartbeat'),
+        ('safety', '0004_people'),
     ]
 
     operations = [
@@ -178,5 +181,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='reconciliationrun',
             constraint=models.CheckConstraint(condition=models.Q(('state__in', ['agrees', 'differs', 'waits', 'failed'])), name='reconciliation_state_known'),
+        ),
+        may_be_seen(
+            "bots", "account movement", "account sync", "asset baseline", "difference", "reconciliation run"
         ),
     ]

@@ -21,7 +21,7 @@ from bots.admin.actions import ACTIONS
 from bots.admin.forms import EditBotForm, NewBotForm
 from bots.market_data import feeds
 from bots.market_data.replay import ReplayFeed
-from bots.models import Bot, Order
+from bots.models import Account, Bot, Difference, Order
 from bots.strategies import registry
 from safety import kill_switch, permissions
 from safety.intents import Level, Side
@@ -75,6 +75,15 @@ class House:
         return self.sends(f"{BOTS}{bot.pk}/change/", {**filled(form), "poll_seconds": "7"})
 
 
+def differing(bot: Bot) -> None:
+    """Let something be open between our books and the bot's venue that a person could settle."""
+    account, now = Account.objects.create(name=bot.venue, venue=bot.venue, is_live=True), timezone.now()
+    Difference.objects.create(
+        account=account, kind="oversold", key="oversold:x", symbol=bot.symbol, text="more was sold than was held",
+        opened_at=now, seen_at=now,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def house(committed_db: CommittedDatabase, monkeypatch: pytest.MonkeyPatch) -> House:
     # A feed of its own: the replay's clock is kept in the database, and the last test's is gone.
@@ -84,6 +93,7 @@ def house(committed_db: CommittedDatabase, monkeypatch: pytest.MonkeyPatch) -> H
     bid = feeds.feed_for("replay").quote("BTC-PERP", timezone.now()).bid
     order = trade(paper, Side.BUY, "0.01", limit=str(int(bid * Decimal("0.9")))).order
     Bot.objects.filter(pk=live.pk).update(dry_run=False, entries_held="a test holds it")
+    differing(live)
     live.refresh_from_db()
     User.objects.create_superuser("superuser", password="x")
     for name in permissions.GROUPS:
@@ -122,6 +132,7 @@ ACTS: dict[str, Callable[[House], bool]] = {
         "/admin/", BOTS, f"{BOTS}{house.live.pk}/change/", "/admin/bots/order/", f"/admin/bots/order/{house.order.pk}/change/",
         "/admin/bots/position/", "/admin/bots/fill/", "/admin/safety/risklimits/global/change/", "/admin/safety/",
         "/admin/safety/tradingstate/", "/admin/audit/orderevent/", "/admin/audit/operatorevent/",
+        "/admin/safety/reconciliation/",
     ),
     "look at users and groups (never at passwords)": lambda house: house.sees("/admin/auth/user/", "/admin/auth/group/"),
     "add a bot (it is always on paper)": add_bot,
@@ -148,6 +159,9 @@ ACTS: dict[str, Callable[[House], bool]] = {
     "set a bot live": lambda house: house.sees(f"{BOTS}{house.paper.pk}/go-live/"),
     "let held entries go on": lambda house: house.sends(
         f"{BOTS}clear-held/?bots={house.live.pk}", {"reason": "x"}
+    ),
+    "settle a difference with a venue": lambda house: house.sends(
+        f"/admin/safety/reconciliation/{Difference.objects.get().pk}/", {"reason": "x"}
     ),
     "release the kill switch": release,
     "change risk limits": lambda house: house.sends(
@@ -218,6 +232,7 @@ class TestEveryAddress:
         "key": lambda house, _: list(ACTIONS),
         "step": lambda house, _: ["market", "strategy", "money", "review"],
         "order_id": lambda house, _: [house.order.pk],
+        "difference_id": lambda house, _: list(Difference.objects.values_list("pk", flat=True)),
         "user_id": lambda house, _: list(User.objects.values_list("pk", flat=True)),
         "id": lambda house, _: list(User.objects.values_list("pk", flat=True)),
         "object_id": lambda house, name: objects_of(name),
