@@ -77,10 +77,10 @@ class AlpacaBroker:
         with spending(Purpose.EXITS if order.side == Side.SELL else Purpose.ORDERS):
             try:
                 answer = self._ask("POST", "/orders", body=fields, deadline=deadline, last_call=deadline - SEND_BEFORE)
-                raw = _ours(order, answer)
+                order_id = _new_id(order, answer)
             except CallFailed as failed:
                 return self._not_acknowledged(order, failed.failure)
-            return self._acknowledged(order, text(raw, "id"), deadline)
+            return self._acknowledged(order, order_id, deadline)
 
     @spending(Purpose.CANCELS)
     def cancel(self, order: OrderIntent, venue_order_id: str, *, urgent: bool = False) -> OrderReport:
@@ -332,6 +332,17 @@ class AlpacaBroker:
             raise
         finally:
             self._budget.answered(self._client.left)
+
+
+def _new_id(order: OrderIntent, answer: Any) -> str:
+    """Return the id that Alpaca gave a new order. Raises CallFailed when there is none: then its outcome is not known.
+
+    Whatever else the answer says, it is the answer to this order, which stands.
+    """
+    raw = mapping(answer, "the new order")
+    if raw.get("client_order_id") != order.client_order_id:
+        raise unsound("our id of the new order")
+    return text(raw, "id")
 
 
 def _ours(order: OrderIntent, answer: Any) -> Raw:

@@ -178,8 +178,8 @@ def fill(**changes: Any) -> dict[str, Any]:
     return usual | changes
 
 
-NO_FIGURES = [None, "", "x", "NaN", "Infinity", "-1", True, [], {}, "1e40", "1" * 40, "0x1", 1.5]
-NO_MOMENTS = [
+NO_FIGURES: list[object] = [None, "", "x", "NaN", "Infinity", "-1", True, [], {}, "1e40", "1" * 40, "0x1", 1.5]
+NO_MOMENTS: list[object] = [
     None,
     "",
     "yesterday",

@@ -382,6 +382,15 @@ def test_order_whose_state_could_not_be_asked_is_accepted_with_its_id(alpaca: Al
     assert (report.status, report.venue_order_id, report.executions) == (OrderStatus.ACCEPTED, order_id, ())
 
 
+def test_order_that_was_taken_stands_though_the_venue_s_clock_is_behind(alpaca: AlpacaLoopback) -> None:
+    """It is called accepted, with its id, and not adopted until its time agrees: the readiness check tells of the clock."""
+    order = stock_order(created_at=timezone.now() + timedelta(minutes=1))
+    report = send(alpaca.paper, order)
+    (order_id,) = alpaca.paper.orders()
+    assert (report.status, report.venue_order_id) == (OrderStatus.ACCEPTED, order_id)
+    assert "older than our order" in report.reason
+
+
 def test_fills_of_others_on_many_pages_hide_none_of_ours(alpaca: AlpacaLoopback) -> None:
     order = stock_order()
     for _ in range(205):

@@ -33,7 +33,7 @@ def test_classes_of_ccxt() -> None:
 
 
 def test_alpaca_s_refusals() -> None:
-    expected = [row(f"{status} {code or '-'} {part or '-'}", *told) for status, code, part, *told in ALPACA]
+    expected = [row(f"{status} {code or '-'} {part or '-'}", kind, told) for status, code, part, kind, told in ALPACA]
     assert table("HTTP, code, part of the message") == expected
 
 
