@@ -56,7 +56,10 @@ def forget_feeds() -> None:
 
 
 def _kraken_feed() -> "KrakenFeed":
-    url = settings.ENVIRONMENT.kraken_base_url.url
+    address = settings.ENVIRONMENT.kraken_base_url
+    if settings.ENVIRONMENT.is_rehearsal and not address.is_loopback:
+        raise MarketDataError("In a rehearsal Kraken is off: KRAKEN_BASE_URL is not a loopback one")
+    url = address.url
     found = _kraken.get(url)
     if found is not None:
         return found

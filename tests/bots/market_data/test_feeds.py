@@ -30,6 +30,11 @@ def test_alpaca_without_a_key_says_what_to_set() -> None:
         feed_for("alpaca")
 
 
+def test_rehearsal_of_one_venue_asks_no_other(alpaca: AlpacaLoopback) -> None:
+    with pytest.raises(MarketDataError, match="In a rehearsal Kraken is off"):
+        feed_for("kraken")
+
+
 @pytest.mark.parametrize("venue", ["", "REPLAY", "nyse"])
 def test_unknown_venue_is_refused(venue: str) -> None:
     with pytest.raises(MarketDataError, match="no venue called"):
