@@ -28,7 +28,7 @@ REMEDIES: dict[str, str] = {
     "MARKET_CLOSED": "The market is shut or takes no orders now. It passes by itself when it opens.",
     "INTENT_EXPIRED": "Nothing: the next tick decides anew. If it comes often, this host is too slow or its clock is wrong.",
     "ACCOUNT_BLOCKED": "The venue has blocked the account. Sign in at the venue and see what it asks for.",
-    "RECONCILIATION_OPEN": "Our books and the venue's differ in this symbol. Look at Orders and at the venue; it settles first.",
+    "RECONCILIATION_OPEN": "Our books and the venue's differ here. See Reconciliation: it ends once both agree, or settle it.",
     "READINESS": "Follow what the Safety page names under “Live ready”, then run the checks again. Exits go on meanwhile.",
     "LIVE_RAMP": "Until the bot has its first live fills, orders stay small. Lower the order size for now.",
     "MARKET_DATA": "Without prices the bot neither sees nor does anything. See whether the venue's feed answers.",
