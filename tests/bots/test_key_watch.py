@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from bots import account_chores, key_watch, sweep
+from bots import account_chores, key_watch, safety_chores, sweep
 from bots.brokers.factory import forget_brokers
 from bots.models import Order, VenueAccess
 from bots.order_states import OrderStatus
@@ -108,6 +108,7 @@ def test_no_storm_of_retries(kraken: KrakenLoopback, settings: Settings) -> None
         send(live_intent(bot))
         send(live_intent(bot, side=Side.SELL, quantity="0.1"))
         watch()
+        safety_chores.go_on_with_kill_runs(now)
         Order.objects.filter(pk=resting.pk).update(cancel_requested_at=now - timedelta(minutes=1))
     # One found out; a kill switch's cancel may try again after five seconds, and the rest stands back for thirty.
     assert private(kraken) - before <= 2 + (time.monotonic() - began_s) / 5
