@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from bots import bot_params, executor, manager
 from bots.accounts import account_name
+from bots.market_data.base import MarketDataError
 from bots.market_data.feeds import feed_for
 from bots.markets import market_for
 from bots.models import Account, Bot, Order
@@ -18,7 +19,7 @@ from safety import stamp
 from safety.intents import OrderIntent, OrderType, Side
 from safety.models import ReadinessRun
 from safety.readiness_values import EXPECTED_EVERYWHERE, EXPECTED_PER_VENUE, VENUES, Finding, Severity, State
-from tests.loopback.client import BTC, KrakenLoopback
+from tests.loopback.client import BTC, KrakenLoopback, Loopback
 from tradingops.environment_values import Gate
 
 
@@ -76,8 +77,20 @@ def live_desk(kraken: KrakenLoopback, settings: Settings, **changes: Any) -> Bot
     open_gates(settings)
     measured()
     ready()
-    feed_for("kraken").quote(BTC, timezone.now())
+    wait_for_price()
     return live_bot(**changes)
+
+
+def wait_for_price(symbol: str = BTC) -> None:
+    """Wait until Kraken's feed has a price: on a busy machine its first answer takes longer than a tick waits for it."""
+
+    def ask() -> object:
+        try:
+            return feed_for("kraken").quote(symbol, timezone.now())
+        except MarketDataError:
+            return None
+
+    Loopback.wait_until(ask, lambda found: found is not None, 30)
 
 
 def live_intent(

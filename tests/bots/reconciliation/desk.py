@@ -7,12 +7,12 @@ import time_machine
 from django.utils import timezone
 
 from audit.models import OperatorEvent
-from bots.market_data.feeds import feed_for, forget_feeds
+from bots.market_data.feeds import forget_feeds
 from bots.models import AssetBaseline, Bot, Difference, ReconciliationRun
 from bots.reconciliation.engine import reconcile
 from bots.reconciliation.queries import AccountView, view
-from tests.bots.live import live_intent, measured, send
-from tests.loopback.client import BTC, KrakenLoopback
+from tests.bots.live import live_intent, measured, send, wait_for_price
+from tests.loopback.client import KrakenLoopback
 
 #: Kraken's names of what the loopback account holds, by ours.
 KRAKEN_NAMES = {"USD": "ZUSD", "BTC": "XXBT", "USDT": "USDT", "ETH": "XETH"}
@@ -60,7 +60,7 @@ def entry(bot: Bot, quantity: str = "0.2") -> list[str]:
     measured(equity_usd="10050")
     # A round in the future left a price of then.
     forget_feeds()
-    feed_for("kraken").quote(BTC, timezone.now())
+    wait_for_price()
     return [denial.code for denial in send(live_intent(bot, quantity=quantity)).denials]
 
 
