@@ -125,7 +125,7 @@ class TestDeadMan:
         dead_man.keep_wound_up(timezone.now())
         assert self.warned().state == State.OK
         kraken.fault(faults.page("CancelAllOrdersAfter"))
-        dead_man.keep_wound_up(timezone.now() + timedelta(seconds=20))
+        dead_man.keep_wound_up(timezone.now() + dead_man.REFRESH_EVERY)
         assert "could not be refreshed" in self.warned().found
 
     def test_row_that_is_gone_is_told(self, kraken: KrakenLoopback) -> None:
