@@ -18,7 +18,7 @@ from bots.brokers.base import AccountReport, VenueError
 from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.market_data.base import Feed, MarketDataError, UnknownSymbolError
 from bots.market_data.feeds import feed_for
-from bots.markets import Moment, mark_price
+from bots.markets import Moment
 from bots.models import Account, Bot, BotStatus, PaperBroker, Position
 from bots.reconciliation import worth
 from bots.workers.chores import chore
@@ -150,7 +150,7 @@ def price_usd(venue: str, asset: str, now: datetime) -> Decimal | None:
         return None
     # One that may not be traded now still has a price: to leave it out would look like a loss.
     chosen = next((rules for rules in listed if rules.is_active), listed[0])
-    return mark_price(feed, chosen.symbol, now)
+    return feed.mark(chosen.symbol, now)
 
 
 def accounts_in_use() -> list[tuple[str, bool]]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from bots.brokers.base import MarketView
 from bots.brokers.fees import fees_for
 from bots.exposure import NO_CANDLES, CandleBasis, Market
-from bots.market_data.base import CandleSeries, Feed, MarketDataError
+from bots.market_data.base import CandleSeries, MarketDataError
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.feeds import feed_for
 
@@ -32,21 +32,6 @@ def market_for(venue: str, symbol: str, now: datetime, *, since: datetime | None
         status=feed.market_status(symbol, now),
         candles=NO_CANDLES,
     )
-
-
-def mark_price(feed: Feed, symbol: str, now: datetime) -> Decimal:
-    """Return what one unit is worth at the market: its bid, and while the market is closed the last price of its session.
-
-    After hours few quote, at any price or none: what is held would seem lost each night. Raises MarketDataError without a price.
-    """
-    if feed.closed_until(symbol, now) is None:
-        price = feed.quote(symbol, now).bid
-    else:
-        closes = feed.candles(symbol, feed.timeframes(symbol)[0], now, CANDLES_STEP).close
-        price = Decimal(str(closes[-1])) if len(closes) else Decimal(0)
-    if not price.is_finite() or price <= 0:
-        raise MarketDataError(f"There is no price to value {symbol} by now: nobody bids for it.")
-    return price
 
 
 def candle_basis(series: CandleSeries, now: datetime) -> CandleBasis | None:
@@ -102,10 +87,10 @@ class Moment:
         return self._closed_until[key]
 
     def mark(self, venue: str, symbol: str) -> Decimal:
-        """Return what one unit is worth at the market, as ``mark_price`` does. Raises MarketDataError."""
+        """Return what one unit is worth at the market, as its feed says. Raises MarketDataError."""
         key = (venue, symbol)
         if key not in self._marks:
-            self._marks[key] = mark_price(feed_for(venue), symbol, self.now)
+            self._marks[key] = feed_for(venue).mark(symbol, self.now)
         return self._marks[key]
 
     def market_since(self, venue: str, symbol: str, since: datetime) -> Market:

@@ -22,7 +22,7 @@ from bots.market_data import alpaca_bars as bars
 from bots.market_data.alpaca_assets import VENUE, Assets, Stock
 from bots.market_data.alpaca_candles import Candles
 from bots.market_data.alpaca_ticks import Tick, moment, read_tick, traded_between
-from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError
+from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError, price_above_zero
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
 from bots.market_data.market_hours import Sessions
@@ -157,6 +157,18 @@ class AlpacaFeed:
             raise MarketDataError(f"There is no quote of {symbol} from Alpaca: {problem or 'it gives none'}.")
         tick = ticks[-1]
         return Quote(VENUE, symbol, tick.bid, tick.ask, tick.quoted_at, VENUE)
+
+    def mark(self, symbol: str, now: datetime) -> Decimal:
+        """Return the last price of the session, held between bid and offer while the market is open and both are quoted.
+
+        IEX alone may bid far below the market, or not at all, and at night it does: what is held would seem lost.
+        """
+        closes = self.candles(symbol, "1m", now, 1).close
+        last = price_above_zero(Decimal(str(closes[-1])) if len(closes) else Decimal(0), symbol)
+        if self.closed_until(symbol, now) is not None:
+            return last
+        quote = self.quote(symbol, now)
+        return min(max(last, quote.bid), quote.ask) if 0 < quote.bid <= quote.ask else last
 
     def traded(self, symbol: str, since: datetime, until: datetime) -> Traded | None:
         """Return what surely was traded, as far as this process looked on, to within SHIFT; None when it saw nothing.

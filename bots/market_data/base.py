@@ -44,6 +44,13 @@ class CandleSeries:
         return len(self.close)
 
 
+def price_above_zero(price: Decimal, symbol: str) -> Decimal:
+    """Return ``price`` if one can value by it. Raises MarketDataError: nothing is worthless because nobody bids just now."""
+    if not price.is_finite() or price <= 0:
+        raise MarketDataError(f"There is no price to value {symbol} by now: nobody bids for it.")
+    return price
+
+
 @dataclass(frozen=True, slots=True)
 class Traded:
     """What the market did in a stretch of time: lowest and highest price, and the volume in base units (None: unknown)."""
@@ -76,6 +83,10 @@ class Feed(Protocol):
 
     def candles(self, symbol: str, timeframe: str, now: datetime, count_max: int) -> CandleSeries:
         """Return up to ``count_max`` candles that had closed by ``now``, oldest first."""
+        ...
+
+    def mark(self, symbol: str, now: datetime) -> Decimal:
+        """Return what one unit that is held is worth: a price above zero."""
         ...
 
     def traded(self, symbol: str, since: datetime, until: datetime) -> Traded | None:

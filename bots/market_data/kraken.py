@@ -21,7 +21,7 @@ from django.utils import timezone
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.kraken_pairs import VENUE, Pair, Pairs
 from bots.brokers.outcomes import CallFailed, Failure, Kind
-from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded, UnknownSymbolError
+from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded, UnknownSymbolError, price_above_zero
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
 from bots.market_data.kraken_ticks import Tick, read_tick, traded_between
@@ -125,6 +125,10 @@ class KrakenFeed:
             raise MarketDataError(f"There is no quote of {symbol} from Kraken: {problem or 'it gives none'}.")
         tick = ticks[-1]
         return Quote(VENUE, symbol, tick.bid, tick.ask, tick.seen_at, VENUE)
+
+    def mark(self, symbol: str, now: datetime) -> Decimal:
+        """Return the bid."""
+        return price_above_zero(self.quote(symbol, now).bid, symbol)
 
     def traded(self, symbol: str, since: datetime, until: datetime) -> Traded | None:
         """Return what surely was traded, as far as this process looked on, to within SHIFT; None when it saw nothing.

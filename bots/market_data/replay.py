@@ -10,7 +10,7 @@ first bar are the recorded ones before it, on every round, so that no candle and
 from datetime import datetime
 from decimal import Decimal
 
-from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded
+from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded, price_above_zero
 from bots.market_data.datasets import VENUE, Dataset, Frame, Ints, dataset, manifest
 from bots.market_data.price_path import place_of, price_at, traded_between
 from bots.market_data.replay_clock import (
@@ -107,6 +107,10 @@ class ReplayFeed:
         # Floor division of the negative rounds up, away from the bid.
         ask = -(-price * (_MILLION + spread) // step)
         return Quote(VENUE, symbol, bid * info.tick_size, ask * info.tick_size, now, VENUE)
+
+    def mark(self, symbol: str, now: datetime) -> Decimal:
+        """Return the bid."""
+        return price_above_zero(self.quote(symbol, now).bid, symbol)
 
     def candles(self, symbol: str, timeframe: str, now: datetime, count_max: int) -> CandleSeries:
         """Return up to ``count_max`` closed candles, oldest first, with today's times; read-only and shared.

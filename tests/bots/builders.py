@@ -14,7 +14,7 @@ from audit.log import unit
 from audit.models import OperatorEvent, OrderEvent
 from bots import batch, bot_params, executor, manager, tick
 from bots.market_data import feeds
-from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError
+from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError, price_above_zero
 from bots.markets import market_for
 from bots.models import Bot, Order, Position
 from bots.order_ids import random_order_id
@@ -76,6 +76,9 @@ class ScriptedFeed:
         if self.broken is not None:
             raise self.broken
         return self.quote_type(VENUE, symbol, self.bid, self.ask, now - timedelta(seconds=self.quote_age_s), VENUE)
+
+    def mark(self, symbol: str, now: datetime) -> Decimal:
+        return price_above_zero(self.quote(symbol, now).bid, symbol)
 
     def candles(self, symbol: str, timeframe: str, now: datetime, count_max: int) -> CandleSeries:
         flat = np.full(30, float(self.bid))

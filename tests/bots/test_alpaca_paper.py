@@ -19,7 +19,7 @@ from bots.market_data.alpaca import AlpacaFeed, Keys
 from bots.market_data.base import CandleSeries, MarketDataError
 from bots.market_data.feeds import feed_for, forget_feeds
 from bots.market_data.market_hours import SESSION_S, sessions_at
-from bots.markets import Moment, candle_basis, mark_price, market_for
+from bots.markets import Moment, candle_basis, market_for
 from bots.models import Bot, BotTick, Order
 from bots.order_states import OrderStatus
 from bots.strategies import registry
@@ -140,15 +140,25 @@ def test_closed_market_values_by_the_last_price_of_its_session(alpaca: AlpacaLoo
     assert soon(lambda: price_usd("alpaca", AAPL, now)) == moment.mark("alpaca", AAPL)
 
 
-def test_open_market_values_by_the_bid_and_not_at_all_without_one(alpaca: AlpacaLoopback) -> None:
-    alpaca.set_price("228.5", "231", volume="0")
+@pytest.mark.parametrize(
+    ("bid", "ask", "expected"),
+    [
+        ("220", "240", None),
+        ("231.5", "232", "231.5"),
+        ("200", "210", "210"),
+        ("0", "240", None),
+        ("150", "0", None),
+        ("240", "220", None),
+    ],
+)
+def test_open_market_values_by_the_last_price_between_bid_and_offer(
+    alpaca: AlpacaLoopback, bid: str, ask: str, expected: str | None
+) -> None:
+    alpaca.set_price(bid, ask, volume="0")
     feed, now = feed_for("alpaca"), timezone.now()
-    assert soon(lambda: mark_price(feed, AAPL, now)) == Decimal("228.5")
-    alpaca.set_price("0", "231", volume="0")
-    time.sleep(2.05)
-    alpaca.data.wait_until(lambda: feed.quote(AAPL, timezone.now()).bid, lambda bid: bid == 0, 30)
-    with pytest.raises(MarketDataError, match="nobody bids for it"):
-        mark_price(feed, AAPL, timezone.now())
+    last = Decimal(str(soon(lambda: feed.candles(AAPL, "1m", now, 1)).close[-1]))
+    assert Decimal(229) < last < Decimal(231)
+    assert soon(lambda: feed.mark(AAPL, now)) == (last if expected is None else Decimal(expected))
 
 
 def test_stock_that_is_halted_is_still_valued_and_a_stranger_never(alpaca: AlpacaLoopback) -> None:

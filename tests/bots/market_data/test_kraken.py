@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from django.utils import timezone
 
-from bots.market_data.base import Feed, MarketDataError
+from bots.market_data.base import Feed, MarketDataError, price_above_zero
 from bots.market_data.feeds import feed_for
 from safety.intents import MarketStatus
 from tests.loopback import faults
@@ -28,6 +28,13 @@ def test_quote_is_the_ticker_as_of_the_request(kraken: KrakenLoopback, feed: Fee
     quote = feed.quote(BTC, before)
     assert (quote.bid, quote.ask, quote.source) == (Decimal("60001.5"), Decimal("60002.5"), "kraken")
     assert before <= quote.seen_at <= timezone.now()
+
+
+def test_mark_is_the_bid_and_never_zero(kraken: KrakenLoopback, feed: Feed) -> None:
+    kraken.set_price("60001.5", "60002.5")
+    assert feed.mark(BTC, timezone.now()) == Decimal("60001.5")
+    with pytest.raises(MarketDataError, match="nobody bids for it"):
+        price_above_zero(Decimal(0), BTC)
 
 
 def test_rules_come_of_the_venue(feed: Feed) -> None:
