@@ -304,8 +304,8 @@ def test_account_can_be_blocked_and_a_field_left_out(venue: AlpacaLoopback) -> N
     assert refusal(venue.live, order())[0] == 403
 
 
-def test_bars_come_by_page_until_now_and_stand_on_their_grid(hosts: AlpacaLoopback) -> None:
-    client = rest(hosts.paper, hosts.data.url)
+def test_bars_come_by_page_until_now_and_stand_on_their_grid(venue: AlpacaLoopback) -> None:
+    client = rest(venue.paper, venue.data.url)
     start = datetime.now(UTC) - timedelta(minutes=90)
     query = {"symbols": "MSFT,KO", "timeframe": "1Min", "start": start.isoformat(), "limit": 50}
     found: dict[str, list[Any]] = {"KO": [], "MSFT": []}
@@ -325,8 +325,8 @@ def test_bars_come_by_page_until_now_and_stand_on_their_grid(hosts: AlpacaLoopba
         assert all(one["l"] <= one["o"] <= one["h"] and one["l"] <= one["c"] <= one["h"] for one in bars)
 
 
-def test_newest_bars_come_first_on_request_and_go_on_where_the_page_ended(hosts: AlpacaLoopback) -> None:
-    client = rest(hosts.paper, hosts.data.url)
+def test_newest_bars_come_first_on_request_and_go_on_where_the_page_ended(venue: AlpacaLoopback) -> None:
+    client = rest(venue.paper, venue.data.url)
     query = {"symbols": "KO", "timeframe": "5Min", "start": "2026-01-05T00:00:00Z", "limit": 3, "sort": "desc"}
     first = client.get("/stocks/bars", query)
     second = client.get("/stocks/bars", {**query, "page_token": first["next_page_token"]})

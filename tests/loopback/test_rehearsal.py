@@ -260,6 +260,17 @@ def test_page_refuses_the_form_of_another_page(venues: Venues, desk: str) -> Non
     assert Decimal(kraken_of(venues).balances()["ZUSD"]) == 10_005
 
 
+def test_it_needs_nothing_but_what_the_console_needs() -> None:
+    """``make rehearse`` installs the runtime requirements alone."""
+    loads = (
+        "import sys, tests.loopback.rehearsal.__main__, tests.loopback.rehearsal.seed, tests.loopback.rehearsal.manage"
+    )
+    tools = "pytest", "_pytest", "hypothesis", "playwright", "time_machine", "ccxt", "alpaca"
+    program = f"{loads}; print([name for name in {tools} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 # All of it.
 
 
