@@ -3,14 +3,12 @@
 from datetime import timedelta
 
 from bots.accounts import account_name
-from bots.brokers.access import NONCE_STREAK_FOR
+from bots.brokers.access import NONCE_REFUSALS_MIN, NONCE_STREAK_FOR
 from bots.models import VenueAccess
 from bots.readiness_venues import why_unused
 from safety.readiness import register
 from safety.readiness_values import Context, Outcome, Severity, failed, not_used, ok
 
-#: So many refused numbers, the last of them lately, are no accident of one moment.
-REFUSALS_MIN = 3
 RATE_LATELY = timedelta(hours=1)
 
 
@@ -24,7 +22,7 @@ def venue_key_alone(context: Context) -> Outcome:
         return ok("The venue has refused no request's number.")
     shown = f"It refused {access.nonce_refusals} in a row from {access.nonce_refused_since:%Y-%m-%d %H:%M:%S} UTC on"
     is_lately = context.now - access.nonce_refused_at < NONCE_STREAK_FOR
-    if is_lately and access.nonce_refusals >= REFUSALS_MIN:
+    if is_lately and access.nonce_refusals >= NONCE_REFUSALS_MIN:
         return failed(
             f"Something else uses this key: the venue refuses our requests' numbers. {shown}.",
             "Stop whatever else uses the key (another console, a script), or make a key for this console alone.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from bots.brokers import budget, kraken_budget
-from bots.brokers.access import NONCE_STREAK_FOR
+from bots.brokers.access import NONCE_REFUSALS_MIN, NONCE_STREAK_FOR
 from bots.brokers.alpaca_budget import LIMIT as ALPACA
 from bots.brokers.budget import SHARES_PCT, Limit, Purpose, Used
 from bots.models import KrakenTier, RateCounter, VenueAccess
@@ -95,7 +95,7 @@ def _account(name: str, counters: Iterable[RateCounter], access: VenueAccess | N
         spent=_spent(all_requests) if all_requests is not None and is_this_hour else [],
         held_back=sum(one.held_back for one in found if timedelta(0) <= now - one.hour < HOUR),
         access=access,
-        is_shared=_is_lately(access, now),
+        is_shared=_is_shared(access, now),
     )
 
 
@@ -107,7 +107,8 @@ def _spent(used: Used) -> list[tuple[str, int]]:
     return [(word, used.spent[purpose]) for purpose, word in WORDS.items() if used.spent[purpose]]
 
 
-def _is_lately(access: VenueAccess | None, now: datetime) -> bool:
-    """Return whether the venue refused a request's number a short while ago."""
-    at = None if access is None else access.nonce_refused_at
-    return at is not None and now - at < NONCE_STREAK_FOR
+def _is_shared(access: VenueAccess | None, now: datetime) -> bool:
+    """Return whether something else uses the key: the venue goes on refusing our requests' numbers."""
+    if access is None or access.nonce_refused_at is None:
+        return False
+    return access.nonce_refusals >= NONCE_REFUSALS_MIN and now - access.nonce_refused_at < NONCE_STREAK_FOR

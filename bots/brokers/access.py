@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: Refusals of a request's number that are further apart belong to two different troubles.
 NONCE_STREAK_FOR = timedelta(minutes=10)
+#: So many in a row are no accident of one moment: something else uses the key.
+NONCE_REFUSALS_MIN = 3
 REASON_CHARS_MAX = 300
 
 

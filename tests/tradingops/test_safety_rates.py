@@ -76,15 +76,19 @@ class TestPanel:
         assert "refused the key 2 min ago: Kraken does not accept the API key" in shown
         assert "Something else uses this key" not in shown
 
-    @pytest.mark.parametrize(("ago_min", "is_told"), [(9, True), (11, False)])
-    def test_tells_of_a_key_that_others_use_while_it_lasts(self, desk: Desk, ago_min: int, is_told: bool) -> None:
+    @pytest.mark.parametrize(
+        ("ago_min", "count", "is_told"), [(9, 3, True), (9, 2, False), (11, 3, False)], ids=["lasts", "few", "old"]
+    )
+    def test_tells_of_a_key_that_others_use_while_it_lasts(
+        self, desk: Desk, ago_min: int, count: int, is_told: bool
+    ) -> None:
         at = timezone.now() - timedelta(minutes=ago_min)
         VenueAccess.objects.filter(account="kraken").update(
-            nonce_refused_at=at, nonce_refused_since=at - timedelta(minutes=1), nonce_refusals=4
+            nonce_refused_at=at, nonce_refused_since=at - timedelta(minutes=1), nonce_refusals=count
         )
         shown = panel(desk)
         assert ("Something else uses this key." in shown) == is_told
-        assert "4 times in a row" in shown
+        assert f"{count} times in a row" in shown
 
     def test_alpacas_accounts_have_no_tier(self, desk: Desk) -> None:
         assert budget.take("alpaca-paper", "", budget.Limit(100, 600), 1, Purpose.ORDERS) == 0
