@@ -21,6 +21,8 @@ CENT, SUB_CENT = Decimal("0.01"), Decimal("0.0001")
 #: Figures of an account have fewer digits; what has more is no figure of Alpaca, and would only cost time and memory.
 DIGITS_MAX = 30
 WORD_CHARS_MAX = 60
+#: As much of an id as the database keeps; Alpaca's own ids and words are shorter. Others' client order ids may be longer.
+TEXT_CHARS_MAX, CLIENT_ID_CHARS_MAX = 80, 128
 _EXACT = Context(prec=80)
 
 #: States in which an order may still trade, and a remark for people where there is something to say.
@@ -136,7 +138,7 @@ def listed_order(raw: Raw) -> ListedOrder:
     client_order_id = raw.get("client_order_id")
     return ListedOrder(
         venue_order_id=text(raw, "id"),
-        client_order_id=client_order_id if isinstance(client_order_id, str) else "",
+        client_order_id=str(client_order_id) if is_plain(client_order_id, CLIENT_ID_CHARS_MAX) else "",
         symbol=text(raw, "symbol"),
         side=side(raw),
         type=text(raw, "type"),
@@ -201,11 +203,16 @@ def mapping(answer: Any, what: str) -> Raw:
 
 
 def text(raw: Raw, key: str) -> str:
-    """Return a text that is not empty. Raises CallFailed."""
+    """Return an id or a word: short, and not empty. Raises CallFailed for any other, which no database could keep."""
     found = raw.get(key)
-    if isinstance(found, str) and found:
-        return found
+    if is_plain(found):
+        return str(found)
     raise unsound(key)
+
+
+def is_plain(found: object, chars_max: int = TEXT_CHARS_MAX) -> bool:
+    """Return whether something is a short text of characters that can be seen: no NUL, and no half of a pair."""
+    return isinstance(found, str) and 0 < len(found) <= chars_max and found.isprintable()
 
 
 def figure(raw: Raw, key: str, *, may_be_negative: bool = False) -> Decimal:

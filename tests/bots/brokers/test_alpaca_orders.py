@@ -213,7 +213,7 @@ def test_moment_that_is_none_is_refused(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "symbol", "side", "type", "status"])
-@pytest.mark.parametrize("wrong", [None, "", 7, [], {}])
+@pytest.mark.parametrize("wrong", [None, "", 7, [], {}, "a\x00b", "\ud800", "two\nlines", "x" * 81])
 def test_word_that_is_missing_is_refused(name: str, wrong: Any) -> None:
     with pytest.raises(CallFailed):
         orders.listed_order(raw(**{name: wrong}))
