@@ -6,7 +6,7 @@ baselines' own rows come last of all, so that the two never wait for each other.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
 from django.utils import timezone
@@ -33,6 +33,8 @@ from bots.reconciliation.balances import MONEY, Movement
 from bots.reconciliation.compare import assets_of
 from bots.reconciliation.facts import positions_of
 
+#: Venues that name only the day of most movements without a trade, and how far back they are listed for that.
+LISTED_BY_DAY = {"alpaca": timedelta(days=3)}
 #: Movements that are neither gain nor loss: they move what losses are judged by. Trades of others do not, see the ADR.
 NEUTRAL = frozenset({"deposit", "withdrawal", "reward", "other"})
 
@@ -48,11 +50,12 @@ class Valued:
 def count(account: Account, valued: Iterable[Valued], *, baseline_at: datetime) -> list[AccountMovement]:
     """Count these movements, each once, and return those that were new. The account is locked, in an audit unit.
 
-    What happened before the baseline was taken is in it already: it is kept, so that it is known, and moves nothing.
+    What happened before the baseline was taken is in it already: it is kept, so that it is known, and moves nothing. Where a
+    venue names only the day of a movement, those that it had not listed by then came later.
     """
     found = []
     for one in valued:
-        row = _row(account, one, counts=one.movement.happened_at >= baseline_at)
+        row = _row(account, one, counts=one.movement.happened_at >= baseline_at - _grain(account, one.movement))
         if row is None:
             continue
         found.append(row)
@@ -190,6 +193,12 @@ def _row(account: Account, one: Valued, *, counts: bool) -> AccountMovement | No
         happened_at=movement.happened_at,
         noted_at=timezone.now(),
     )
+
+
+def _grain(account: Account, movement: Movement) -> timedelta:
+    if movement.kind == MovementKind.EXTERNAL_FILL:
+        return timedelta(0)
+    return LISTED_BY_DAY.get(account.venue, timedelta(0))
 
 
 def _carry_out(account: Account, row: AccountMovement, price: Decimal | None = None) -> None:

@@ -17,8 +17,8 @@ from bots.workers.database_time import database_time
 
 #: A turn ends by itself after so long: a process that was killed holds nobody up for longer.
 TURN_S = 25.0
-#: Nothing more is asked this long after the turn began, so that its last answer comes within it.
-ASK_FOR_S = 15.0
+#: Nothing more is asked this long after the turn began: its last answer comes within it, and other chores wait meanwhile.
+ASK_FOR_S = 9.0
 
 
 class TurnLost(Exception):
