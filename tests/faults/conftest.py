@@ -7,14 +7,16 @@ from django.db import connection
 from pytest_django import Settings
 
 from bots.strategies import registry
+from safety import stamp
+from tests.bots.alpaca_desk import live_stock_desk, paper_desk
 from tests.bots.builders import floor
 from tests.bots.live import live_desk
 from tests.conftest import CommittedDatabase
 from tests.faults.churn import VenueChurn
 from tests.faults.desk import Desk
 from tests.faults.nursery import LEASE_LOST, SIGKILLED, Nursery
-from tests.faults.venues import KrakenSide
-from tests.loopback.client import KrakenLoopback
+from tests.faults.venues import AlpacaSide, KrakenSide
+from tests.loopback.client import AlpacaLoopback, KrakenLoopback
 
 __all__ = ["LEASE_LOST", "SIGKILLED", "Nursery", "floor"]
 
@@ -56,3 +58,24 @@ def kraken_desk(
     monkeypatch.setitem(registry._strategies, VenueChurn.key, VenueChurn())
     bot = live_desk(kraken, settings, strategy=VenueChurn.key)
     return Desk(nursery, committed_db, KrakenSide(kraken), bot, record_property)
+
+
+@pytest.fixture
+def alpaca_desk(
+    request: pytest.FixtureRequest,
+    nursery: Nursery,
+    committed_db: CommittedDatabase,
+    alpaca: AlpacaLoopback,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> Desk:
+    """Return a live stock bot at the loopback Alpaca with nothing in its way; parameter "paper": one on the paper account."""
+    monkeypatch.setitem(registry._strategies, VenueChurn.key, VenueChurn())
+    is_live = getattr(request, "param", "live") == "live"
+    if is_live:
+        bot = live_stock_desk(alpaca, settings, strategy=VenueChurn.key)
+    else:
+        stamp.apply()
+        bot = paper_desk(alpaca, strategy=VenueChurn.key)
+    return Desk(nursery, committed_db, AlpacaSide(alpaca, is_live=is_live), bot, record_property)

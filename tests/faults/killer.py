@@ -179,13 +179,12 @@ def _send(command: dict[str, Any]) -> int:
     from django.utils import timezone
 
     from bots import executor
-    from bots.markets import market_for
     from tests.faults.wire import intent_of
 
     for raw in [command["intent"], *command.get("then", ())]:
         # Made by this process, and so by its clock.
         intent = replace(intent_of(raw), created_at=timezone.now())
-        market = market_for(intent.venue, intent.symbol, timezone.now())
+        market = _market(intent.venue, intent.symbol, command.get("patience", 300))
         try:
             with _clock(command.get("dawdle_s", 0)):
                 executor.submit_to_venue(intent, market)
@@ -193,6 +192,21 @@ def _send(command: dict[str, Any]) -> int:
             # As the line to a venue does (bots/dispatch.py): the sweep finds out what became of it.
             return DATABASE_GONE
     return 0
+
+
+def _market(venue: str, symbol: str, patience: int) -> Any:
+    """Return a symbol's market. A feed fetches in the background: what it has not got yet is there a moment later."""
+    from django.utils import timezone
+
+    from bots.market_data.base import MarketDataError
+    from bots.markets import market_for
+
+    for _ in range(patience):
+        try:
+            return market_for(venue, symbol, timezone.now())
+        except MarketDataError:
+            time.sleep(0.1)
+    return market_for(venue, symbol, timezone.now())
 
 
 def _cancel(command: dict[str, Any]) -> int:

@@ -71,7 +71,7 @@ def test_clock_that_jumps_halts_entries_and_the_nonce_still_rises(kraken_desk: D
 def test_quote_that_is_none_lets_no_entry_out(kraken_desk: Desk, kraken: KrakenLoopback, kind: str) -> None:
     desk, intent = kraken_desk, kraken_desk.intent()
     kraken.show_quote(*BAD_QUOTES[kind])
-    desk.send(intent)
+    desk.send(intent, patience=0)
     assert set(Order.objects.values_list("status", flat=True)) <= {"denied"}
     assert desk.sent() == 0
     assert desk.tick() == 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from tests.loopback.client import BTC, KrakenLoopback, Loopback
+from tests.loopback.client import AAPL, BTC, AlpacaAccount, AlpacaLoopback, KrakenLoopback, Loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +125,51 @@ class KrakenSide:
         """Let somebody pay dollars in."""
         self.loopback.deposit("ZUSD", amount_usd)
         self.moved["USD"] += Decimal(amount_usd)
+
+
+class AlpacaSide:
+    """One account of the loopback Alpaca, the live one or the paper one."""
+
+    name, symbol = "alpaca", AAPL
+    add, cancel = "POST /v2/orders", "DELETE /v2/orders/{id}"
+    ended = frozenset({"filled", "canceled", "expired", "rejected", "suspended", "replaced", "done_for_day"})
+
+    def __init__(self, venue: AlpacaLoopback, *, is_live: bool) -> None:
+        self._venue, self.is_live = venue, is_live
+        self._account = venue.live if is_live else venue.paper
+        self.opening = self.balances()
+        self.moved: dict[str, Decimal] = defaultdict(Decimal)
+
+    @property
+    def loopback(self) -> AlpacaAccount:
+        return self._account
+
+    def orders(self) -> list[SeenOrder]:
+        return [
+            SeenOrder(
+                id_, raw["client_order_id"], raw["side"], Decimal(raw["qty"]), Decimal(raw["filled_qty"]),
+                raw["status"] not in self.ended,
+            )
+            for id_, raw in self.loopback.orders().items()
+        ]  # fmt: skip
+
+    def trades(self) -> list[SeenTrade]:
+        return [
+            SeenTrade(
+                id_, raw["order_id"], raw["symbol"], raw["side"], Decimal(raw["qty"]), Decimal(raw["price"]), Decimal(0)
+            )
+            for id_, raw in self.loopback.trades().items()
+        ]
+
+    def balances(self) -> dict[str, Decimal]:
+        held = {symbol: Decimal(quantity) for symbol, quantity in self.loopback.positions().items()}
+        return {"USD": Decimal(self.loopback.cash()), **held}
+
+    def environ(self) -> dict[str, str]:
+        return {"ALLOW_LIVE_TRADING": "1", "LIVE_TRADING_ENABLED": "1", **self._venue.environ()}
+
+    def fill(self, order_id: str, quantity: str) -> str:
+        return self.loopback.fill(order_id, quantity)
+
+    def end(self, order_id: str) -> None:
+        self.loopback.cancel(order_id)
