@@ -178,7 +178,8 @@ def _refuse_live(bot: Bot, confirm: str) -> None:
 def _leave_paper_book(bot: Bot, actor: str, now: datetime) -> None:
     """Cancel the paper orders, sell what the paper book holds, and close its deal. What can't be sold stays in that book."""
     books = locked_books(bot, now)
-    if bot.paper_broker == PaperBroker.VENUE and (books.open_orders or books.position.quantity):
+    holds = books.position.quantity and not manager.is_dust(bot, books.position)
+    if bot.paper_broker == PaperBroker.VENUE and (books.open_orders or holds):
         raise BotActionError("The bot still has orders or a position in the venue's paper account. Close them first.")
     for order in books.open_orders:
         executor.cancel(order, now, actor=actor, reason="the bot was set live")
