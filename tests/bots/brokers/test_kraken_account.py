@@ -192,7 +192,7 @@ def test_factory_without_a_key_says_what_to_do(kraken: KrakenLoopback, settings:
     ("venue", "is_live", "says"),
     [
         ("kraken", False, "no paper account"),
-        ("alpaca", True, "Alpaca yet"),
+        ("alpaca", True, "LIVE_TRADING_ENABLED"),
         ("replay", True, "recorded data"),
         ("nyse", True, "no venue called"),
     ],
