@@ -1,7 +1,6 @@
 """The last steps of readiness: the venue checks an order without placing it, and the dead-man switch."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from decimal import Decimal
 
 import pytest
