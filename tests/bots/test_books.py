@@ -1,13 +1,13 @@
 """The books against a slow model: every unit of cost is followed lot by lot, in exact fractions."""
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bots.books import COST_STEP, Book, BookError, apply_fill, unrealised_pnl
+from bots.books import COST_STEP, EXACT, Book, BookError, apply_fill, apply_write_off, unrealised_pnl
 from safety.intents import Side
 
 # Each sale rounds the cost it takes once, by at most half a step.
@@ -164,3 +164,23 @@ def test_thirds_lose_nothing_on_the_way_to_flat() -> None:
         book = apply_fill(book, Side.SELL, Decimal(1), Decimal(40), Decimal(0))
     assert book.quantity == book.cost == 0
     assert book.realised_pnl == Decimal("20.00000001")
+
+
+@settings(deadline=None)
+@given(histories, st.integers(1, 1000))
+def test_what_is_written_off_is_lost_at_cost_and_moves_no_money(
+    history: list[tuple[Side, Decimal | int, Decimal, Decimal]], share: int
+) -> None:
+    book, _, _ = play(history)
+    if not book.quantity:
+        with pytest.raises(BookError, match="only"):
+            apply_write_off(book, Decimal(1))
+        return
+    with localcontext(EXACT):
+        gone = book.quantity * share / 1000
+        after = apply_write_off(book, gone)
+        assert after.quantity == book.quantity - gone
+        assert (after.cash_flow, after.fees) == (book.cash_flow, book.fees)
+        assert book.realised_pnl - after.realised_pnl == book.cost - after.cost >= 0
+        assert after.realised_pnl == after.cash_flow + after.cost
+    assert bool(after.quantity) or after.cost == 0
