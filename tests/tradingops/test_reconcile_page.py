@@ -83,6 +83,10 @@ class TestPage:
         page = text_of(desk, PAGE)
         assert "0 of ours, 1 placed by others" in page
         assert order_id in page
+        others = Order.objects.get(venue_order_id=order_id)
+        story = text_of(desk, f"/admin/bots/order/{others.pk}/change/")
+        assert "Somebody else placed it on this account; we do not touch it." in story
+        assert "Cancel this order" not in story
 
     def test_account_that_can_not_be_compared_says_why(self, desk: Desk, bot: Bot, kraken: KrakenLoopback) -> None:
         kraken.fault(faults.page("OpenOrders", count=faults.FOR_EVER))
