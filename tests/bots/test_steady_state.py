@@ -20,7 +20,7 @@ from bots.order_states import OrderStatus
 from bots.readiness_venues import _ask as ask_for_readiness
 from bots.workers.chores import Chore, load_chores
 from tests.bots.live import live_desk, live_intent, send
-from tests.conftest import CommittedDatabase
+from tests.conftest import CommittedDatabase, on_sqlite
 from tests.loopback import limits
 from tests.loopback.client import KrakenLoopback
 
@@ -72,7 +72,9 @@ def test_idle_desk_with_five_resting_orders_uses_half_of_the_smallest_tier_at_mo
         assert send(live_intent(bot, limit=price, quantity="0.3")).order.status == OrderStatus.ACCEPTED
     if has_switch:
         dead_man.set_wanted("kraken", True, actor="test", reason="a test")
-    limits.restore(monkeypatch)
+    if on_sqlite():
+        # PostgreSQL's own clock, by which the budget counts, can't be made to pass: there the requests alone are counted.
+        limits.restore(monkeypatch)
     forget_brokers()
     RateCounter.objects.all().delete()
     before = kraken.last_id()
