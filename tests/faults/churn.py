@@ -46,3 +46,19 @@ class VenueChurn(Churn):
             return [Proposal(Side.SELL, OrderType.MARKET, held, "exit", "out", reduce_only=True)]
         lots = 3000 + view.now.microsecond // 1000
         return [Proposal(Side.BUY, OrderType.MARKET, Decimal(lots).scaleb(-4), "base", "in")]
+
+
+class Restless(VenueChurn):
+    """In and out at a real venue by orders at the market and by orders that rest, some of which it takes back."""
+
+    key = "fault_restless"
+
+    def propose(self, view: StrategyView) -> list[Proposal | CancelProposal]:
+        chance = view.now.microsecond // 100 % 4
+        if view.open_orders:
+            return [CancelProposal(one.client_order_id, "enough") for one in view.open_orders] if chance == 0 else []
+        if view.position.quantity or chance < 2:
+            return super().propose(view)
+        below, tick = view.quote.bid * Decimal("0.995"), view.rules.tick_size
+        lots = Decimal(3000 + view.now.microsecond // 1000).scaleb(-4)
+        return [Proposal(Side.BUY, OrderType.LIMIT, lots, "base", "in", (below / tick).to_integral_value() * tick)]

@@ -28,10 +28,11 @@ def main() -> None:
 def register() -> None:
     """Make the strategy known to this process."""
     from bots.strategies import registry
-    from tests.faults.churn import Churn
+    from tests.faults.churn import Churn, Restless
 
-    if Churn.key not in registry._strategies:
-        registry.register(Churn())
+    for one in (Churn(), Restless()):
+        if one.key not in registry._strategies:
+            registry.register(one)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from tests.faults.recorder import VARIABLE
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "faults.md"
 RECORD = ROOT / "var" / "faults.jsonl"
+#: What proves more than single rows, and takes minutes: make check runs it.
+LONG = ("test_kill_switch_race.py", "test_kill_without_database.py", "test_soak.py")
 DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 #: How many different places, and outcomes of one place, the page shows.
 PLACES_MAX, OUTCOMES_MAX = 30, 2
