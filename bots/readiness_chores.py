@@ -16,16 +16,21 @@ from bots.workers.database_time import database_time
 from bots.workers.facts import HEARD_WITHIN_S
 from safety import readiness
 from safety.models import ReadinessRun
-from safety.readiness_values import Finding
+from safety.readiness_values import Finding, State
 
 RUN_EVERY = timedelta(minutes=5)
-#: After a start, or a bot being set live, runs follow so closely while something has not reported yet, and for so long.
+#: After a start, or a bot being set live, runs follow so closely while something has not reported or answered yet, and for
+#: so long.
 SETTLING_EVERY = timedelta(seconds=10)
 SETTLING_FOR = timedelta(minutes=3)
 #: What clears up by itself when all processes of a start have reported, and the first reconciliation has.
 SETTLING = frozenset(
     {"workers_alive", "one_version", "gates_agree", "queue_moves", "default_passwords", "reconciliation_fresh"}
 )
+#: What nobody could ask the venue is asked again so soon: it may have been away, or our own share of its limit was used up. Live
+#: entries wait meanwhile, and a venue that is back is not to be kept waiting for minutes.
+UNANSWERED_EVERY = timedelta(seconds=30)
+UNANSWERED = frozenset({"venue_keys", "venue_account"})
 #: A run is killed after this long, in seconds. Every question to a venue has a deadline of its own far below.
 RUN_S_MAX = 45
 #: One that was queued is not queued again for this long, in seconds, unless it was made.
@@ -79,13 +84,19 @@ def due(
     age = now - last.started_at
     if not timedelta(0) <= age < RUN_EVERY:
         return "schedule"
+    found = readiness.findings_of(last) if last.finished_at is not None else []
+    if age >= UNANSWERED_EVERY and any(_is_unanswered(one) for one in found):
+        return "unanswered"
     begun = [one for one in (started_at, set_live_at) if one is not None and now - one < SETTLING_FOR]
-    settling = begun and age >= SETTLING_EVERY and last.finished_at is not None
-    return "start" if settling and _is_settling(readiness.findings_of(last)) else ""
+    return "start" if begun and age >= SETTLING_EVERY and any(map(_is_settling, found)) else ""
 
 
-def _is_settling(found: list[Finding]) -> bool:
-    return any(one.blocks and one.id in SETTLING for one in found)
+def _is_settling(one: Finding) -> bool:
+    return one.blocks and (one.id in SETTLING or _is_unanswered(one))
+
+
+def _is_unanswered(one: Finding) -> bool:
+    return one.blocks and one.id in UNANSWERED and one.state is State.NOT_KNOWN
 
 
 def _started_at() -> datetime | None:

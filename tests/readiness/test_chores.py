@@ -26,17 +26,17 @@ def _nothing_queued() -> None:
     readiness_chores._Queued.at_s, readiness_chores._Queued.last_id = float("-inf"), None
 
 
-def run(age: timedelta, *, is_settling: bool = False) -> ReadinessRun:
+def run(age: timedelta, *, is_settling: bool = False, **states: State) -> ReadinessRun:
     """Return a finished run; one that is settling has no results at all, so that workers_alive blocks."""
-    results = [] if is_settling else passing_results()
+    results = [] if is_settling else passing_results(**states)
     return ReadinessRun.objects.create(
         trigger="t", started_at=NOW - age, finished_at=NOW - age, version="1", config_hash="", results=results
     )
 
 
-def passing_results() -> list[dict[str, object]]:
+def passing_results(**states: State) -> list[dict[str, object]]:
     return [
-        Finding(id, id, Severity.BLOCKER, State.OK, "well", "", venue).as_dict()
+        Finding(id, id, Severity.BLOCKER, states.get(id, State.OK), "well", "", venue).as_dict()
         for id in EXPECTED
         for venue in (VENUES if id in EXPECTED_PER_VENUE else (None,))
     ]
@@ -71,6 +71,20 @@ class TestDue:
     def test_but_not_for_ever(self) -> None:
         long_ago = NOW - timedelta(minutes=3, seconds=1)
         assert due(run(timedelta(seconds=20), is_settling=True), started_at=long_ago, now=NOW) == ""
+
+    @pytest.mark.parametrize("check", ["venue_keys", "venue_account"])
+    def test_venue_that_could_not_be_asked_is_soon_asked_again(self, check: str) -> None:
+        unanswered = {check: State.NOT_KNOWN}
+        assert due(run(timedelta(seconds=30), **unanswered), started_at=None, now=NOW) == "unanswered"
+        assert due(run(timedelta(seconds=29), **unanswered), started_at=None, now=NOW) == ""
+
+    def test_and_sooner_while_a_bot_was_just_set_live(self) -> None:
+        went_live = NOW - timedelta(seconds=20)
+        last = run(timedelta(seconds=10), venue_account=State.NOT_KNOWN)
+        assert due(last, started_at=None, set_live_at=went_live, now=NOW) == "start"
+
+    def test_venue_that_answered_no_is_not_asked_again_and_again(self) -> None:
+        assert due(run(timedelta(seconds=60), venue_keys=State.FAILED), started_at=None, now=NOW) == ""
 
 
 class TestChore:
