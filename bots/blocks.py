@@ -1,4 +1,4 @@
-"""What holds a bot back now, in one list: the trading state, its live gate, held entries, its market, and its last tick.
+"""What holds a bot back now, in one list: the trading state, its gate, held entries, its account, its market, its last tick.
 
 The pages, the API and the ticks read the same lines. A paper bot's gate is never asked: it costs nothing.
 """
@@ -11,10 +11,12 @@ from typing import Any
 
 from django.utils import timezone
 
+from audit import figures
+from bots.accounts import account_name, is_fresh
 from bots.exposure import held_reason
 from bots.market_data.base import MarketDataError
 from bots.markets import market_for
-from bots.models import Bot, BotStatus
+from bots.models import Account, Bot, BotStatus
 from safety import live_gate, readiness
 from safety.controls.base import Situation, StateReading
 from safety.controls.live import readiness as readiness_control
@@ -33,7 +35,23 @@ _ANY_ENTRY = OrderIntent(
     "", 0, "", "", Side.BUY, OrderType.MARKET, Decimal(1), None, False, True, datetime(1970, 1, 1, tzinfo=UTC), "", "", ""
 )  # fmt: skip
 # Read anew whenever they are asked for: what a tick said of them is older.
-READ_NOW = frozenset({"KILL_SWITCH", "LIVE_GATE_CLOSED", "READINESS", "ENTRIES_HELD", "MARKET_DATA"})
+READ_NOW = frozenset(
+    {"KILL_SWITCH", "LIVE_GATE_CLOSED", "READINESS", "ENTRIES_HELD", "MARKET_DATA", "ACCOUNT_UNKNOWN"}
+)  # fmt: skip
+#: What a control writes for a figure that it did not have.
+NOT_KNOWN = "not known"
+#: The controls that need to know what the account holds.
+OF_ACCOUNT = frozenset(
+    {
+        "NOTIONAL_ABOVE_MAX",
+        "POSITION_MAX",
+        "GROSS_EXPOSURE_MAX",
+        "DAILY_LOSS",
+        "DRAWDOWN",
+        "INSUFFICIENT_FUNDS",
+        "ACCOUNT_BLOCKED",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +69,15 @@ class Block:
         return cls(denial.code, denial.message, denial.limit, denial.actual)
 
     @property
+    def is_for_want_of_figures(self) -> bool:
+        """Return whether it is no verdict on what was wanted: a figure was missing, and what is not known counts as no."""
+        return NOT_KNOWN in (self.limit, self.actual)
+
+    @property
     def remedy(self) -> str:
         """Return what a person can do about it; an empty text when nothing is known."""
+        if self.is_for_want_of_figures:
+            return REMEDIES["ACCOUNT_UNKNOWN" if self.code in OF_ACCOUNT else "NOT_KNOWN"]
         return REMEDIES.get(self.code, "")
 
     @property
@@ -98,6 +123,31 @@ def readiness_blocks(verdict: ReadinessVerdict, now: datetime) -> list[Block]:
     return [] if denial is None else [Block.of(denial)]
 
 
+def account_blocks(bot: Bot, now: datetime) -> list[Block]:
+    """Return that what the bot's account at a venue holds is not known now: every entry would be denied for that."""
+    if not bot.trades_at_venue:
+        return []
+    name = account_name(bot.venue, is_live=bot.is_live)
+    measured_at = Account.objects.filter(pk=name).values_list("measured_at", flat=True).first()
+    if is_fresh(measured_at, now):
+        return []
+    last = "was not told yet" if measured_at is None else f"was last told {figures.age(measured_at, now)}"
+    said = f"What its account at {bot.venue.capitalize()} holds {last}: new entries wait until the venue says it again."
+    return [Block("ACCOUNT_UNKNOWN", said)]
+
+
+def in_short(blocks: Iterable[Block]) -> str:
+    """Return one sentence for a denial with many reasons that all come from one thing; an empty text where it has none."""
+    reasons = list(blocks)
+    missing = [one for one in reasons if one.is_for_want_of_figures]
+    if len(missing) < 2:
+        return ""
+    what = "what the account holds" if any(one.code in OF_ACCOUNT for one in missing) else "what it is judged by"
+    others = len(reasons) - len(missing)
+    rest = f" {others} other{'' if others == 1 else 's'} had something against it, too." if others else ""
+    return f"In short: {what} was not known just then, and {len(missing)} controls need it to say yes.{rest}"
+
+
 def held_blocks(bot: Bot) -> list[Block]:
     """Return why the bot's entries wait for a person."""
     held = held_reason(bot)
@@ -115,6 +165,8 @@ def blocks_now(bot: Bot, state: StateReading, market_problem: str = "") -> list[
     if bot.status != BotStatus.ARCHIVED and market_problem:
         blocks.append(Block("MARKET_DATA", market_problem))
     blocks += held_blocks(bot)
+    if bot.status in TICKING:
+        blocks += account_blocks(bot, timezone.now())
     return [*blocks, *_of_tick(bot)] if bot.status in TICKING else blocks
 
 

@@ -15,6 +15,7 @@ from audit import bot_names
 from audit.admin_base import ok_or_login
 from audit.models import EventKind, OrderEvent
 from bots import dead_man
+from bots.blocks import from_tick, in_short
 from bots.reconciliation import queries
 from safety import readiness
 from safety.models import NotificationPrefs, RiskLimits
@@ -94,6 +95,7 @@ def _denials() -> list[OrderEvent]:
         event.known_bot = known.get(event.bot_id)
         reasons = event.details.get("reasons") if isinstance(event.details, dict) else None
         event.reasons_shown = reasons if isinstance(reasons, list) else []
+        event.in_short = in_short(from_tick(event.reasons_shown))
     return events
 
 

@@ -22,7 +22,7 @@ from bots.admin.actions import ACTIONS, REASON_CHARS_MAX, BotAction, may, run_fo
 from bots.admin.forms import BotForm, EditBotForm, NewBotForm
 from bots.admin.limit_bars import limit_bars
 from bots.admin.overview import BotOverview, overview, overviews, with_books
-from bots.blocks import from_tick
+from bots.blocks import from_tick, in_short
 from bots.models import Bot, BotStatus, Deal, Difference, Fill, Order, PaperBroker, Venue
 from bots.order_states import OPEN_STATES, RESTING_STATES
 from bots.reconciliation import queries
@@ -268,4 +268,5 @@ def last_denial(bot: Bot) -> dict[str, Any] | None:
         return None
     event = OrderEvent.objects.get(pk=found)
     details = event.details if isinstance(event.details, dict) else {}
-    return {"event": event, "blocks": from_tick(details.get("reasons", []))}
+    blocks = from_tick(details.get("reasons", []))
+    return {"event": event, "blocks": blocks, "in_short": in_short(blocks)}
