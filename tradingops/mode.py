@@ -29,6 +29,7 @@ LEVEL_TEXTS = {
     Level.REDUCING: "Only orders that shrink a position go out.",
     Level.HALTED: "No order goes out; cancels still do.",
 }
+NOT_EVERYWHERE = "Orders may go out, but not everywhere."
 MODE_COLOURS = {Mode.PAPER: "info", Mode.LIVE: "danger", Mode.REHEARSAL: "warning", None: "danger"}
 #: A halt of everything sets it, too: beside the halt's own reason it only makes people wonder.
 SETTING_IS_ON = "the kill_switch setting is on"
@@ -65,7 +66,12 @@ class ConsoleStatus:
     @property
     def level_text(self) -> str:
         """Return what the trading state means, in a sentence."""
-        return LEVEL_TEXTS[self.level]
+        return NOT_EVERYWHERE if self.level != self.shown_level else LEVEL_TEXTS[self.level]
+
+    @property
+    def shown_level(self) -> Level:
+        """Return whose colour the state is shown in: while a venue or a bot is held back by itself, it is not the green one."""
+        return Level.REDUCING if self.level == Level.ACTIVE and self.held_scopes else self.level
 
     @property
     def is_halted(self) -> bool:

@@ -92,7 +92,7 @@ class TestPage:
         kraken.fault(faults.page("OpenOrders", count=faults.FOR_EVER))
         assert round_at().state == "failed"
         page = text_of(desk, PAGE)
-        assert "It could not be compared since" in page
+        assert "It can't be compared now" in page
         assert "never counts as an empty account" in page
         # What was seen before stays, with its age.
         assert "BTC 0.5 0.3 0 0.8 0.8 0 AGREES" in page
