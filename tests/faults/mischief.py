@@ -12,6 +12,8 @@ from tests.loopback import faults
 from tests.loopback.client import AlpacaLoopback
 from tests.loopback.faults import Fault
 
+COINS = ("BTC/USD", "ETH/USD", "SOL/USD")
+SHARES = ("AAPL", "MSFT", "SPY")
 #: The venue answers nothing for so long, which is longer than anybody waits.
 HANG_S = 6.0
 KRAKEN_ASKED = ("CancelOrder", "QueryOrders", "OpenOrders", "ClosedOrders", "TradesHistory", "BalanceEx")
@@ -79,9 +81,9 @@ class Mischief:
         middle = Decimal(self._chance.randrange(985, 1016)).scaleb(-1)
         bid, ask = str(middle - Decimal("0.1")), str(middle + Decimal("0.1"))
         if side is self._kraken:
-            self._kraken.loopback.set_price(bid, ask)
+            self._kraken.loopback.set_price(bid, ask, symbol=self._chance.choice(COINS))
         else:
-            self._market.set_price(bid, ask)
+            self._market.set_price(bid, ask, symbol=self._chance.choice(SHARES))
 
     def _fill(self, side: KrakenSide | AlpacaSide) -> None:
         resting = [one for one in side.orders() if one.is_open]

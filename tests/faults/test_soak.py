@@ -35,10 +35,10 @@ from tests.bots.alpaca_desk import live_stock_desk
 from tests.bots.live import live_bot, live_desk, ready
 from tests.conftest import CommittedDatabase
 from tests.faults.churn import Restless
-from tests.faults.mischief import Mischief
+from tests.faults.mischief import COINS, SHARES, Mischief
 from tests.faults.oracle import check
 from tests.faults.venues import AlpacaSide, KrakenSide
-from tests.loopback.client import AAPL, AlpacaLoopback, KrakenLoopback
+from tests.loopback.client import AlpacaLoopback, KrakenLoopback
 from tests.workers.conftest import MARK, ClusterUnderTest, wait_until
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "1"))
@@ -81,13 +81,18 @@ def sides(
     monkeypatch.setitem(registry._strategies, Restless.key, Restless())
     RiskLimits.objects.update_or_create(scope="global", defaults={"switched_off": list(SWITCHABLE)})
     VenueAccess.objects.update_or_create(account="kraken", defaults={"tier": "pro"})
+    # A bot that sells what it bought must not meet the resting purchase of another: few bots share a symbol.
     kraken.set_balance("ZUSD", "1000000")
     changes: dict[str, Any] = {"strategy": Restless.key, "poll_seconds": 5}
     live_desk(kraken, settings, **changes)
     live_stock_desk(alpaca, settings, **changes)
-    for number in range(BOTS // 2 - 1):
-        live_bot(f"coin {number}", **changes)
-        live_bot(f"share {number}", venue="alpaca", symbol=AAPL, **changes)
+    for coin, share in zip(COINS, SHARES, strict=True):
+        kraken.set_price("99.9", "100.1", symbol=coin)
+        alpaca.set_price("99.9", "100.1", symbol=share)
+    for number in range(1, BOTS // 2):
+        place = number % len(COINS)
+        live_bot(f"coin {number}", symbol=COINS[place], **changes)
+        live_bot(f"share {number}", venue="alpaca", symbol=SHARES[place], **changes)
     return KrakenSide(kraken), AlpacaSide(alpaca, is_live=True)
 
 
@@ -101,8 +106,6 @@ def clusters(
     started = [Cluster(name, environ, tmp_path / f"{name}.log") for name in ("runners", "slow")]
     yield started
     for one in started:
-        with suppress(subprocess.TimeoutExpired):
-            one.stop(signal.SIGTERM, group=False)
         one.end()
 
 

@@ -77,8 +77,8 @@ class KrakenSide:
 
     name, is_live, symbol = "kraken", True, BTC
     add, cancel = "AddOrder", "CancelOrder"
-    assets = {"ZUSD": "USD", "XXBT": "BTC", "XETH": "ETH"}
-    symbols = {"XXBTZUSD": BTC, "XETHZUSD": "ETH/USD"}
+    assets = {"ZUSD": "USD", "XXBT": "BTC", "XETH": "ETH", "SOL": "SOL", "XXDG": "DOGE"}
+    symbols = {"XXBTZUSD": BTC, "XETHZUSD": "ETH/USD", "SOLUSD": "SOL/USD", "XDGUSD": "DOGE/USD"}
 
     def __init__(self, loopback: KrakenLoopback) -> None:
         self._loopback = loopback
