@@ -75,8 +75,10 @@ class TestDue:
     @pytest.mark.parametrize("check", ["venue_keys", "venue_account"])
     def test_venue_that_could_not_be_asked_is_soon_asked_again(self, check: str) -> None:
         unanswered = {check: State.NOT_KNOWN}
-        assert due(run(timedelta(seconds=30), **unanswered), started_at=None, now=NOW) == "unanswered"
-        assert due(run(timedelta(seconds=29), **unanswered), started_at=None, now=NOW) == ""
+        assert (
+            due(run(timedelta(seconds=30), is_settling=False, **unanswered), started_at=None, now=NOW) == "unanswered"
+        )
+        assert due(run(timedelta(seconds=29), is_settling=False, **unanswered), started_at=None, now=NOW) == ""
 
     def test_and_sooner_while_a_bot_was_just_set_live(self) -> None:
         went_live = NOW - timedelta(seconds=20)
