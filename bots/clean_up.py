@@ -28,6 +28,9 @@ WINDOW = timedelta(seconds=15)
 SKEW = timedelta(seconds=5)
 #: An order whose cancel was asked for so short ago is somebody else's: the answer is due.
 ASKED_LATELY = timedelta(seconds=6)
+#: A cancel that did not fail, and is not seen to have worked either, is not repeated before: the venue took it, and only its
+#: limit keeps us from seeing that. Shorter than the sweep's own pace, so that the urgent cancel always gets its chance.
+AGAIN_AFTER = timedelta(seconds=2)
 #: How many orders one look takes.
 ORDERS_MAX = 10_000
 
@@ -184,7 +187,7 @@ def _cancel_at_venues(concern: Concern, until_s: float) -> set[str]:
     for order in list(at_venue[:ORDERS_MAX]):
         if time.monotonic() > until_s:
             break
-        if was_asked_lately(order):
+        if was_asked_lately(order) or (order.client_order_id not in failed and _was_tried_lately(order)):
             continue
         if cancel_at_venue(order, concern.run):
             failed.discard(order.client_order_id)
@@ -199,14 +202,23 @@ def was_asked_lately(order: Order) -> bool:
     return asked_at is not None and asked_at > timezone.now() - ASKED_LATELY
 
 
+def _was_tried_lately(order: Order) -> bool:
+    """Return whether a cancel of this order was asked for, and tried again or looked up a moment ago."""
+    asked_at, tried_at = Order.objects.values_list("cancel_requested_at", "looked_up_at").get(pk=order.pk)
+    if asked_at is None or tried_at is None:
+        return False
+    return timedelta(0) <= timezone.now() - tried_at < AGAIN_AFTER
+
+
 def cancel_at_venue(order: Order, run: KillRun) -> bool:
-    """Ask the venue for one cancel; return whether the order has ended by now."""
-    has_ended = False
+    """Ask the venue for one cancel; return whether it took it, or the order has ended by now."""
+    was_taken = False
     with apart(f"order {order.client_order_id}: its cancel failed and is tried again"):
+        # Each cancel ends with a look-up, for which there may be no room under the venue's limit just now.
+        Order.objects.filter(pk=order.pk).update(looked_up_at=timezone.now())
         try:
-            stored = executor.cancel_at_venue(order.pk, actor=run.actor, reason=_reason(run), urgent=True)
-            has_ended = stored.status not in RESTING_STATES
+            was_taken = executor.ask_to_cancel(order.pk, actor=run.actor, reason=_reason(run), urgent=True).was_taken
         except executor.ExecutorError:
             # It ended since it was looked at.
-            has_ended = True
-    return has_ended
+            was_taken = True
+    return was_taken

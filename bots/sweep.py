@@ -68,7 +68,7 @@ def carry_out_cancels(now: datetime) -> list[Order]:
     def cancel(order: Order) -> Order:
         Order.objects.filter(pk=order.pk).update(looked_up_at=now)
         try:
-            return carry_out_cancel(order)
+            return carry_out_cancel(order).order
         except BrokerUnavailable as unavailable:
             log.warning("order %s can't be cancelled: %s", order.client_order_id, unavailable)
             return order

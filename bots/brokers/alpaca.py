@@ -6,6 +6,7 @@ Alpaca's own text, never as a float. Alpaca has no deadline of its own: what is 
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -85,21 +86,21 @@ class AlpacaBroker:
     @spending(Purpose.CANCELS)
     def cancel(self, order: OrderIntent, venue_order_id: str, *, urgent: bool = False) -> OrderReport:
         """Ask for the cancel of ``order``, then ask where it stands, and report that. See VenueBroker."""
-        note = "Alpaca took the cancel and has not carried it out yet"
+        note, taken = "Alpaca took the cancel and has not carried it out yet", True
         try:
             # Alpaca cancels by its own id alone.
             venue_order_id = venue_order_id or text(self._by_client_id(order, urgent=urgent), "id")
             self._ask("DELETE", _path(venue_order_id), urgent=urgent)
         except CallFailed as failed:
             # Also "already filled", which does not say of how much.
-            note = failed.failure.reason
+            note, taken = failed.failure.reason, failed.failure.kind == Kind.GONE
         answer = self._look_up(order, venue_order_id, urgent=urgent)
         found = answer.found
         if found is None:
             reason = f"{note}; where the order stands is not known: {answer.reason or 'it was not found'}"
-            return OrderReport(OrderStatus.UNKNOWN, venue_order_id, reason=reason)
+            return OrderReport(OrderStatus.UNKNOWN, venue_order_id, reason=reason, cancel_taken=taken)
         if found.status in RESTING:
-            return OrderReport(found.status, found.venue_order_id, found.executions, found.reason or note)
+            return replace(found, reason=found.reason or note, cancel_taken=taken)
         return found
 
     @spending(Purpose.LOOK_UPS)
@@ -318,7 +319,7 @@ class AlpacaBroker:
             # A cancel leaves in any case: Alpaca has the last word.
             self._budget.count()
         else:
-            self._budget.wait_for_room(purpose, is_order=method == "POST")
+            self._budget.wait_for_room(purpose, is_order=method == "POST", urgent=urgent)
         now = timezone.now()
         left_ms = ((deadline or now + ANSWER_WITHIN) - now) // timedelta(milliseconds=1)
         if left_ms <= 0 or (last_call is not None and now > last_call):

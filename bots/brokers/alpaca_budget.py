@@ -23,9 +23,9 @@ class AlpacaBudget:
     def __init__(self, account: str) -> None:
         self.account = account
 
-    def wait_for_room(self, purpose: Purpose, *, is_order: bool) -> None:
+    def wait_for_room(self, purpose: Purpose, *, is_order: bool, urgent: bool = False) -> None:
         """Count a request that is about to leave, once there is room for it. Raises CallFailed when that takes too long."""
-        until_ms = waits_until(purpose, is_order=is_order)
+        until_ms = waits_until(purpose, is_order=is_order, urgent=urgent)
         try:
             while wait_ms := budget.take(self.account, "", LIMIT, 1, purpose):
                 if monotonic_ms() + wait_ms > until_ms:

@@ -65,10 +65,13 @@ def monotonic_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-def waits_until(purpose: Purpose, *, is_order: bool) -> int:
-    """Return until when a request waits for room, on the monotonic clock in ms."""
+def waits_until(purpose: Purpose, *, is_order: bool, urgent: bool = False) -> int:
+    """Return until when a request waits for room, on the monotonic clock in ms.
+
+    An ``urgent`` one never does: a cancel leaves in any case, and while its look-up waited the next cancel would wait, too.
+    """
     is_entry = is_order and purpose == Purpose.ORDERS
-    return monotonic_ms() + (0 if is_entry else WAIT_MS_MAX[purpose])
+    return monotonic_ms() + (0 if is_entry or urgent else WAIT_MS_MAX[purpose])
 
 
 def held_back(whose: str, wait_ms: int) -> CallFailed:

@@ -37,7 +37,8 @@ class OrderReport:
     """What a broker says of an order after it was asked: its state, its id there and the executions that are new.
 
     Unless ``was_sent`` the order is REJECTED, and surely nothing left this host: the venue has refused nothing. ``denial`` is
-    then our own reason, if it was held back here; without one the venue could not be reached.
+    then our own reason, if it was held back here; without one the venue could not be reached. ``cancel_taken``, of a cancel: the
+    venue took it, or knows no such open order any more, though where the order stands may not be known yet.
     """
 
     status: OrderStatus
@@ -46,6 +47,7 @@ class OrderReport:
     reason: str = ""
     was_sent: bool = True
     denial: Denial | None = None
+    cancel_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

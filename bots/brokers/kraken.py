@@ -6,6 +6,7 @@ a turn of the key's signer. Money goes in and out as Kraken's own text, never as
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -115,17 +116,18 @@ class KrakenBroker:
         note = "Kraken took the cancel and has not carried it out yet"
         try:
             engine = cancel_of(order.symbol, order.created_at, timezone.now())
-            self._ask("post_cancelorder", named, _soon(), urgent=urgent, engine=engine)
+            answer = self._ask("post_cancelorder", named, _soon(), urgent=urgent, engine=engine)
+            taken = bool(number(answer, "count"))
         except CallFailed as failed:
             # Also "unknown order", which says that it is over and not whether it was filled or cancelled.
-            note = failed.failure.reason
-        answer = self._look_up(order, venue_order_id, urgent=urgent)
-        if answer.found is None:
-            reason = f"{note}; where the order stands is not known: {answer.reason or 'it was not found'}"
-            return OrderReport(OrderStatus.UNKNOWN, venue_order_id, reason=reason)
-        found = answer.found
+            note, taken = failed.failure.reason, failed.failure.kind == Kind.GONE
+        search = self._look_up(order, venue_order_id, urgent=urgent)
+        if search.found is None:
+            reason = f"{note}; where the order stands is not known: {search.reason or 'it was not found'}"
+            return OrderReport(OrderStatus.UNKNOWN, venue_order_id, reason=reason, cancel_taken=taken)
+        found = search.found
         if found.status in {OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED}:
-            return OrderReport(found.status, found.venue_order_id, found.executions, found.reason or note)
+            return replace(found, reason=found.reason or note, cancel_taken=taken)
         return found
 
     @spending(Purpose.LOOK_UPS)

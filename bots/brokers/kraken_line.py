@@ -53,7 +53,7 @@ class KrakenLine:
         check_secret(self._secret)
         purpose = Purpose.CANCELS if urgent else purpose_now()
         self._back_off.check(purpose, urgent=urgent)
-        waits_until_ms = waits_until(purpose, is_order=engine is not None)
+        waits_until_ms = waits_until(purpose, is_order=engine is not None, urgent=urgent)
         try:
             while True:
                 with self._signer.turn(deadline, urgent=urgent) as nonce:

@@ -6,13 +6,14 @@ transactions of its own around each step; ``steps`` is what both share.
 
 from bots.executor.paper import cancel, is_stranded, match, may_match, paper_broker, pass_by, submit
 from bots.executor.steps import Desk, ExecutorError, Submission
-from bots.executor.venue import OpenTransactionError, cancel_at_venue, submit_to_venue
+from bots.executor.venue import OpenTransactionError, ask_to_cancel, cancel_at_venue, submit_to_venue
 
 __all__ = [
     "Desk",
     "ExecutorError",
     "OpenTransactionError",
     "Submission",
+    "ask_to_cancel",
     "cancel",
     "cancel_at_venue",
     "is_stranded",

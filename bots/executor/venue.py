@@ -45,6 +45,14 @@ class OpenTransactionError(RuntimeError):
     """A venue was to be asked inside a transaction: its locks would be held over the network."""
 
 
+@dataclass(frozen=True, slots=True)
+class CancelAnswer:
+    """What a cancel came to: the order as it then stands, and whether the venue took the cancel."""
+
+    order: Order
+    was_taken: bool
+
+
 def submit_to_venue(intent: OrderIntent, market: Market, *, fence: Fence | None = None) -> steps.Submission:
     """Take one intent through the gate to its venue, and return what became of it.
 
@@ -81,6 +89,11 @@ def cancel_at_venue(order_id: int, *, actor: str, reason: str, urgent: bool = Fa
     the sweep asks again until a look-up shows what became of it. ``urgent`` goes before all other requests of the account. A
     cancel is never denied. Raises ExecutorError when the order no longer rests, BrokerUnavailable, and OpenTransactionError.
     """
+    return ask_to_cancel(order_id, actor=actor, reason=reason, urgent=urgent).order
+
+
+def ask_to_cancel(order_id: int, *, actor: str, reason: str, urgent: bool = False) -> CancelAnswer:
+    """Do as ``cancel_at_venue`` does, and say also whether the venue took the cancel."""
     _refuse_open_transaction()
     with _locked(order_id) as (order, _):
         if order.status not in RESTING_STATES:
@@ -89,12 +102,13 @@ def cancel_at_venue(order_id: int, *, actor: str, reason: str, urgent: bool = Fa
     return carry_out_cancel(order, urgent=urgent)
 
 
-def carry_out_cancel(order: Order, *, urgent: bool = False) -> Order:
+def carry_out_cancel(order: Order, *, urgent: bool = False) -> CancelAnswer:
     """Send a cancel that was requested, and return the order as the venue then says it stands; as it was when nobody knows."""
     _refuse_open_transaction()
     broker = broker_for(order.venue, is_live=order.is_live)
     report = broker.cancel(steps.intent_of(order), order.venue_order_id, urgent=urgent)
-    return order if report.status == OrderStatus.UNKNOWN else apply(order.pk, report)
+    stored = order if report.status == OrderStatus.UNKNOWN else apply(order.pk, report)
+    return CancelAnswer(stored, was_taken=report.cancel_taken or stored.status not in RESTING_STATES)
 
 
 def apply(order_id: int, report: OrderReport, rules: InstrumentRules | None = None, *, adopt: bool = False) -> Order:
