@@ -17,12 +17,13 @@ from audit.decimals import decimal_text
 from audit.log import OperatorEventRecord, record, unit
 from bots import executor, hand_orders, ledger, manager
 from bots.account_chores import accounts_in_use
+from bots.accounts import account_name, is_fresh
 from bots.batch import BotBooks, locked_books
 from bots.brokers.factory import BrokerUnavailable
 from bots.manager import BotActionError
 from bots.market_data.base import MarketDataError
 from bots.markets import market_for
-from bots.models import Bot, BotStatus, Deal, Order, PaperBroker, Position, Venue
+from bots.models import Account, Bot, BotStatus, Deal, Order, PaperBroker, Position, Venue
 from bots.order_ids import random_order_id
 from bots.order_states import OPEN_STATES, RESTING_STATES
 from bots.reconciliation import engine, movements, queries
@@ -44,6 +45,9 @@ def set_live(
 ) -> Bot:
     """Set a bot live, or keep one live that was turning to paper, and return it. One that is live already is left as it is.
 
+    The venue is asked for the account before, where that was not done within the last minute: nobody can judge a first order
+    without it. A venue that does not answer keeps nobody from setting the bot live; its entries wait then.
+
     ``confirm`` has to be the bot's name, letter by letter, and ``reason`` may not be blank. Its paper orders are cancelled, its
     paper deal is closed in the paper book, and its live book starts empty. What holds its entries goes on holding them: only
     ``clear_held`` ends that. ``is_person`` is False for a token, whose act is not a person's attendance. The readiness checks
@@ -52,6 +56,10 @@ def set_live(
     """
     if not reason.strip():
         raise BotActionError("Say why: setting a bot live needs a reason. It is kept in the operator events.")
+    asked = Bot.objects.filter(pk=bot_id).first()
+    if asked is not None and not asked.is_live:
+        _refuse_live(asked, confirm)
+        measure_first(asked.venue)
     with unit(), manager.locked(bot_id) as bot:
         _refuse_live(bot, confirm)
         if bot.is_live and not bot.turning_to_paper:
@@ -69,6 +77,21 @@ def set_live(
     if not has_more:
         check_readiness(actor)
     return bot
+
+
+def measure_first(venue: str) -> bool:
+    """Ask a venue for its live account, unless that was done within the last minute; return whether it is known now.
+
+    Must run outside any transaction: it goes over the network, for ten seconds or so at most.
+    """
+    if not _is_measured(venue):
+        _reconcile(venue)
+    return _is_measured(venue)
+
+
+def _is_measured(venue: str) -> bool:
+    known = Account.objects.filter(pk=account_name(venue, is_live=True)).first()
+    return known is not None and is_fresh(known.measured_at, timezone.now())
 
 
 def check_readiness(actor: str) -> None:

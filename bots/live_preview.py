@@ -27,7 +27,7 @@ from safety.intents import LimitSet, Lock, ReadinessVerdict
 from safety.kill_switch import read_state
 from safety.limits import LimitBook
 
-NOT_MEASURED = "the live account was not measured yet, so its size is not known."
+NOT_MEASURED = "what the live account holds was not asked within the last minute, so its size is not known."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,11 @@ class Preview:
     def denied(self) -> list[LegCheck]:
         """Return the purchases that a control is against."""
         return [one for one in self.legs if not one.passes]
+
+    @property
+    def is_account_unknown(self) -> bool:
+        """Return whether asking the venue for the account may tell what its purchases come to."""
+        return self.legs_problem == NOT_MEASURED
 
     @property
     def is_ready(self) -> bool:

@@ -93,8 +93,13 @@ def go_live(model_admin: "BotAdmin", request: HttpRequest, bot_id: int | None = 
         return asked
     bots = _chosen(request, bot_id)
     fit = [bot for bot in bots if not why_never(bot)]
-    form = GoLiveForm(request.POST or None, bots=fit)
-    if request.method == "POST" and fit and form.is_valid():
+    if request.method == "POST" and "measure" in request.POST:
+        _ask_venues(request, fit)
+        # What was typed meanwhile stays.
+        form = GoLiveForm(initial=request.POST.dict(), bots=fit)
+    else:
+        form = GoLiveForm(request.POST or None, bots=fit)
+    if form.is_bound and request.method == "POST" and fit and form.is_valid():
         _set_live(request, fit, form)
         return HttpResponseRedirect(_back(bots))
     context = page_context(model_admin, request, "Go live") | {
@@ -138,6 +143,15 @@ def why_never(bot: Bot) -> str:
     if bot.is_live and not bot.turning_to_paper:
         return "It is live already."
     return ""
+
+
+def _ask_venues(request: HttpRequest, bots: list[Bot]) -> None:
+    """Have the bots' live accounts asked, and say which did not answer."""
+    for venue in sorted({bot.venue for bot in bots}):
+        if not going_live.measure_first(venue):
+            messages.error(
+                request, f"{venue.capitalize()} did not tell what the account holds. Reconciliation says why."
+            )
 
 
 def _set_live(request: HttpRequest, bots: list[Bot], form: GoLiveForm) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
+from django.db.models import Q
 from django.utils import timezone
 
 from audit.fields import canonical_json
@@ -35,6 +36,8 @@ from bots.reconciliation.facts import positions_of
 
 #: Venues that name only the day of most movements without a trade, and how far back they are listed for that.
 LISTED_BY_DAY = {"alpaca": timedelta(days=3)}
+#: A baseline that is younger was taken for the bot that is going live now.
+JUST_TAKEN = timedelta(seconds=60)
 #: Movements that are neither gain nor loss: they move what losses are judged by. Trades of others do not, see the ADR.
 NEUTRAL = frozenset({"deposit", "withdrawal", "reward", "other"})
 
@@ -139,13 +142,15 @@ def follow(account: Account, deltas: Mapping[str, Decimal], at: datetime) -> Non
 def arm(bot: Bot) -> None:
     """Have the baseline of a live bot's account taken anew, unless another bot is live there, or something is held there.
 
-    Called in the audit unit that sets the bot live. What was there between two times of trading is not looked through again.
+    Called in the audit unit that sets the bot live. What was there between two times of trading is not looked through again. One
+    that was taken a moment ago, since somebody wants to go live, is good as it is.
     """
     others = Bot.objects.filter(venue=bot.venue, dry_run=False).exclude(pk=bot.pk).exists()
     account = Account.objects.filter(pk=account_name(bot.venue, is_live=True)).first()
     if others or account is None or any(one.quantity for one in positions_of(account)):
         return
-    AccountSync.objects.filter(account=account).update(baseline_at=None, doubts="{}", history_since=None)
+    old = Q(baseline_at__lt=timezone.now() - JUST_TAKEN) | Q(baseline_at__gt=timezone.now())
+    AccountSync.objects.filter(old, account=account).update(baseline_at=None, doubts="{}", history_since=None)
 
 
 def carry(bot: Bot, *, symbol_before: str, paper_broker_before: str) -> None:

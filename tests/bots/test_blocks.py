@@ -9,11 +9,11 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from audit.models import OrderEvent
 from bots import executor, going_live
-from bots.blocks import Block, blocked_by, from_tick, gate_blocks, readiness_blocks
+from bots.blocks import Block, account_blocks, blocked_by, from_tick, gate_blocks, in_short, readiness_blocks
 from bots.going_live_chores import turn_to_paper
 from bots.live_preview import preview
 from bots.market_data.feeds import feed_for
-from bots.models import Bot, BotTick
+from bots.models import Account, AccountSync, Bot, BotTick
 from bots.order_states import OrderStatus
 from safety import kill_switch
 from safety.controls import CONTROLS
@@ -23,6 +23,7 @@ from safety.remedies import REMEDIES
 from tests.bots.builders import Floor, Worker, blocks_of, buy, forget_process_memory, make_bot, sell
 from tests.bots.live import live_desk, live_intent, measured, open_gates, ready, send
 from tests.conftest import CommittedDatabase
+from tests.loopback import faults
 from tests.loopback.client import BTC, KrakenLoopback
 
 
@@ -118,6 +119,73 @@ class TestTicks:
         assert blocks_of(scripted) == ["ENTRIES_HELD"]
 
 
+class TestAccount:
+    @pytest.mark.parametrize(
+        ("age_s", "says"),
+        [(None, "was not told yet"), (61, "was last told 61 s ago"), (3600, "was last told 60 min ago")],
+    )
+    def test_account_that_is_not_known_holds_entries_and_is_told_once(
+        self, bot: Bot, floor: Floor, age_s: int | None, says: str
+    ) -> None:
+        measured(measured_at=None if age_s is None else timezone.now() - timedelta(seconds=age_s))
+        floor.strategy("scripted", lambda view: [buy("0.1")])
+        Bot.objects.filter(pk=bot.pk).update(strategy="scripted", params={}, revision=bot.revision + 1)
+        scripted = Bot.objects.get(pk=bot.pk)
+        Worker().tick(scripted)
+        assert blocks_of(scripted) == ["ACCOUNT_UNKNOWN"]
+        assert not OrderEvent.objects.filter(bot_id=bot.pk).exists()
+        (block,) = blocked_by(Bot.objects.get(pk=bot.pk))
+        assert says in block.message
+        assert block.remedy
+        measured()
+        assert blocked_by(Bot.objects.get(pk=bot.pk)) == []
+
+    def test_paper_bot_needs_no_account_at_a_venue(self, bot: Bot) -> None:
+        assert account_blocks(make_bot("paper"), timezone.now()) == []
+
+    def test_bot_that_is_set_live_finds_its_account_measured(self, bot: Bot) -> None:
+        going_live.set_paper(bot.pk, actor="anna")
+        Account.objects.all().delete()
+        going_live.set_live(bot.pk, actor="anna", confirm=bot.name, reason="the test", has_more=True)
+        account = Account.objects.get(name="kraken")
+        assert account.equity_usd is not None
+        assert account_blocks(Bot.objects.get(pk=bot.pk), timezone.now()) == []
+        # It is not taken anew at once: the baseline is good for the bot that it was asked for.
+        assert AccountSync.objects.get(account=account).baseline_at is not None
+
+    def test_venue_that_does_not_answer_keeps_nobody_from_going_live(self, bot: Bot, kraken: KrakenLoopback) -> None:
+        going_live.set_paper(bot.pk, actor="anna")
+        Account.objects.all().delete()
+        kraken.fault(faults.http_status("OpenOrders", 503, count=99))
+        done = going_live.set_live(bot.pk, actor="anna", confirm=bot.name, reason="the test", has_more=True)
+        assert done.is_live
+        assert "ACCOUNT_UNKNOWN" in codes(blocked_by(done))
+
+
+class TestDenialInShort:
+    UNKNOWN = Block("DAILY_LOSS", "The account's equity is not known.", "3 %", "not known")
+
+    def test_one_cause_of_many_reasons_is_named_first(self) -> None:
+        told = in_short(
+            [self.UNKNOWN, Block("INSUFFICIENT_FUNDS", "The free cash is not known.", "not known", "24 USD")]
+        )
+        assert "what the account holds was not known" in told
+        assert "2 controls" in told
+
+    def test_other_reasons_are_not_hidden(self) -> None:
+        other = Block("LIVE_RAMP", "Too large.", "50 USD", "60 USD")
+        assert "1 other had something against it" in in_short([self.UNKNOWN, self.UNKNOWN, other])
+
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_one_reason_needs_no_summary(self, count: int) -> None:
+        assert in_short([self.UNKNOWN] * count) == ""
+
+    def test_advice_is_about_what_is_missing_and_not_about_the_limit(self) -> None:
+        assert self.UNKNOWN.remedy == REMEDIES["ACCOUNT_UNKNOWN"]
+        assert Block("SIZE_OUTLIER", "Not known.", "known", "not known").remedy == REMEDIES["NOT_KNOWN"]
+        assert Block("DAILY_LOSS", "Too much.", "3 %", "4 %").remedy == REMEDIES["DAILY_LOSS"]
+
+
 class TestWhatIsStored:
     def test_block_keeps_limit_and_actual(self) -> None:
         block = Block.of(Denial("NOTIONAL_ABOVE_MAX", "Too much.", "50 USD", "60 USD"))
@@ -160,7 +228,8 @@ class TestPreview:
             account.delete()
         found = preview(bot)
         assert found.legs == ()
-        assert "not measured" in found.legs_problem
+        assert "was not asked" in found.legs_problem
+        assert found.is_account_unknown
 
 
 class TestBackToPaper:

@@ -94,6 +94,8 @@ class TestPage:
         page = text_of(desk, PAGE)
         assert "It can't be compared now" in page
         assert "never counts as an empty account" in page
+        assert "NOT KNOWN What is below is from" in page
+        assert "Our books and Kraken agree." not in page
         # What was seen before stays, with its age.
         assert "BTC 0.5 0.3 0 0.8 0.8 0 AGREES" in page
 

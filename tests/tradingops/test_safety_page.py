@@ -201,7 +201,11 @@ class TestEngage:
         assert (level(), level(bot.venue, bot.pk)) == (Level.ACTIVE, Level.REDUCING)
         run = KillRun.objects.get()
         assert (run.scope, run.level, run.actor, run.cancel_resting) == (f"bot:{bot.pk}", "reducing", "operator", False)
-        assert "it misbehaves" in section(desk.get(PAGE), "state")
+        page = desk.get(PAGE)
+        assert "it misbehaves" in section(page, "state")
+        # A state that holds for one bot only is not shown in green all the same.
+        assert "Orders may go out, but not everywhere." in page
+        assert "tc-state tc-state-reducing" in page
 
     def test_asks_for_no_password(self, desk: Desk) -> None:
         desk.told(ENGAGE, ANSWERS[ENGAGE])

@@ -4,11 +4,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from audit.models import OperatorEvent
 from bots import going_live, manager
 from bots.admin.limit_texts import limit_lines
-from bots.models import Bot
+from bots.models import Account, Bot
 from safety import kill_switch
 from safety.intents import Level, Side
 from safety.limit_fields import SWITCHABLE
@@ -20,6 +21,9 @@ from safety.sign_in_marks import CONFIRMED_AT
 from tests.bots.admin.conftest import Desk
 from tests.bots.builders import actions_on, make_bot, no_market, trade
 from tests.bots.kraken import KrakenFeed, hold_live, install_kraken, kraken_bot
+from tests.bots.live import live_desk
+from tests.loopback import faults
+from tests.loopback.client import KrakenLoopback
 
 LIST = "/admin/bots/bot/"
 REASON = "four weeks on paper went well"
@@ -106,6 +110,32 @@ class TestWhatIsShown:
         assert "be set live" in desk.get(to_live(bot))
         desk.post(to_live(bot), typed(bot))
         assert actions_on(bot) == rows
+
+    def test_venue_is_asked_for_the_account_only_when_somebody_wants_it(
+        self, desk: Desk, kraken: KrakenLoopback, settings: Settings
+    ) -> None:
+        bot = live_desk(kraken, settings)
+        going_live.set_paper(bot.pk, actor="test")
+        Account.objects.all().delete()
+        assert "was not asked within the last minute" in desk.get(to_live(bot))
+        assert not Account.objects.exists()
+        answer = desk.client.post(to_live(bot), {**typed(bot), "confirm_" + str(bot.pk): "half a na", "measure": "1"})
+        shown = answer.content.decode()
+        assert answer.status_code == 200
+        assert "was not asked within the last minute" not in shown
+        # What was typed meanwhile stays, and nothing was set live.
+        assert "half a na" in shown
+        assert REASON in shown
+        assert not is_live(bot)
+
+    def test_venue_that_does_not_tell_is_named(self, desk: Desk, kraken: KrakenLoopback, settings: Settings) -> None:
+        bot = live_desk(kraken, settings)
+        going_live.set_paper(bot.pk, actor="test")
+        Account.objects.all().delete()
+        kraken.fault(faults.http_status("OpenOrders", 503, count=99))
+        shown = desk.client.post(to_live(bot), {**typed(bot), "measure": "1"}).content.decode()
+        assert "Kraken did not tell what the account holds." in shown
+        assert not is_live(bot)
 
     @pytest.mark.parametrize("query", ["", "?bots=", "?bots=x", "?bots=999999", "?bots=" + "9" * 40])
     def test_page_about_no_bot_is_not_found(self, desk: Desk, feed: KrakenFeed, query: str) -> None:
