@@ -94,8 +94,11 @@ def world_of(history: Sequence[Traded | tuple[str, Decimal]]) -> World:
         if isinstance(one, Traded):
             if one.is_ours and one.side == Side.SELL and world.held < one.quantity:
                 continue
+            if one.side == Side.SELL and world.venue["BTC"] < one.quantity:
+                continue
             world.trade(one)
-        else:
+        # A venue lends no coins: nobody sells or withdraws more of them than the account has.
+        elif one[0] != "BTC" or world.venue["BTC"] + one[1] >= 0:
             world.move(*one)
     return world
 
