@@ -23,7 +23,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench rehearse lock format static test-sqlite test-slow test-postgres test-browser
+.PHONY: help run test check bench rehearse lock format static test-sqlite test-slow test-postgres test-postgres-rest test-browser
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -81,6 +81,12 @@ test-postgres: $(VENV)/.dev
 	@echo "== database tests on PostgreSQL"
 	@TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
 	  $(PYTEST) -n $(PYTEST_WORKERS) -m "$(POSTGRES_MARKS)" --database-only $(ROOMS)
+
+# What "make test" leaves out on PostgreSQL, for CI, which has just run it on the same tree: real workers, slow proofs, the pages.
+OTHER_ROOMS = $(filter-out $(CORE_ROOMS) tests/__pycache__ tests/browser,$(patsubst %/,%,$(wildcard tests/*/)))
+test-postgres-rest:
+	@$(MAKE) --no-print-directory test-postgres ROOMS="$(CORE_ROOMS)" POSTGRES_MARKS="workers or slow"
+	@$(MAKE) --no-print-directory test-postgres ROOMS="$(OTHER_ROOMS)" PYTEST_WORKERS=3
 
 test-browser: $(VENV)/.dev
 	@echo "== browser tests"
