@@ -78,7 +78,8 @@ def _database_url() -> str:
         return f"sqlite:///{RUN_DIR / 'unused.sqlite3'}"
     if chosen != "postgres":
         sys.exit(f"TEST_DATABASE is {chosen!r}; allowed are sqlite and postgres")
-    if POSTGRES_URL_VARIABLE not in os.environ:
+    # Empty is as good as unset: as an address it would name no server, and the settings would fall back to SQLite.
+    if not os.environ.get(POSTGRES_URL_VARIABLE):
         os.environ[POSTGRES_URL_VARIABLE] = _start_postgres()
     return os.environ[POSTGRES_URL_VARIABLE]
 
@@ -103,6 +104,9 @@ from tradingops.settings import DATABASES, ENVIRONMENT, LOGGING  # noqa: E402
 # No test reaches the real venue: nobody listens there. The fixtures of tests/loopback name a venue that does.
 ENVIRONMENT = replace(ENVIRONMENT, kraken_base_url=Endpoint("http://127.0.0.1:9", is_loopback=False))
 
+_engines = {"sqlite": "django.db.backends.sqlite3", "postgres": "django.db.backends.postgresql"}
+if DATABASES["default"]["ENGINE"] != _engines[os.environ.get("TEST_DATABASE", "sqlite")]:
+    sys.exit(f"TEST_DATABASE is not what the tests would run on: {DATABASES['default']['ENGINE']}")
 if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     # The name carries the run, so that two runs on one server don't meet; pytest-django adds the xdist worker.
     DATABASES["default"]["TEST"] = {"NAME": f"test_{RUN_DIR.name.replace('-', '_').lower()}"}
