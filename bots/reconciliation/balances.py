@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 from enum import StrEnum
+from types import MappingProxyType
 
 from bots.books import EXACT
 from bots.brokers.base import ListedFill, Transfer
@@ -118,17 +119,21 @@ def judge(standing: Standing, *, tolerated: Decimal, is_moving: bool, is_ours: b
 
 
 def confirm(
-    doubts: Mapping[str, Doubt], found: Iterable[Standing], now: datetime
+    doubts: Mapping[str, Doubt],
+    found: Iterable[Standing],
+    now: datetime,
+    tolerated: Mapping[str, Decimal] = MappingProxyType({}),
 ) -> tuple[dict[str, Doubt], tuple[str, ...]]:
     """Return the doubts that go on, and the assets of which the same was found before, long enough ago to be no race.
 
-    Anything that was doubted and is not in ``found`` is doubted no more.
+    The same but for what is ``tolerated`` of an asset: each trade between two rounds moves money by the venue's rounding, and
+    must not put the question off for ever. Anything that was doubted and is not in ``found`` is doubted no more.
     """
     kept: dict[str, Doubt] = {}
     confirmed = []
     for one in found:
         fresh, known = Doubt(one.delta, one.missing, now), doubts.get(one.asset)
-        is_same = known is not None and (known.delta, known.missing) == (fresh.delta, fresh.missing)
+        is_same = known is not None and _is_same(known, fresh, tolerated.get(one.asset, ZERO))
         # A clock that was set back must not confirm for ever later.
         if known is not None and is_same and known.since <= now:
             kept[one.asset] = known
@@ -189,6 +194,11 @@ def settled(standing: Standing) -> Standing:
             return replace(standing, baseline=baseline)
         held = standing.venue
         return replace(standing, held=held, baseline=standing.venue - standing.flows - held)
+
+
+def _is_same(known: Doubt, fresh: Doubt, tolerated: Decimal) -> bool:
+    with localcontext(EXACT):
+        return abs(known.delta - fresh.delta) <= tolerated and abs(known.missing - fresh.missing) <= tolerated
 
 
 def _sum(*figures: Decimal) -> Decimal:

@@ -126,7 +126,8 @@ def trades_since(account: Account, asset: str, since: datetime | None) -> int:
     """Return how many trades moved this money since then, ours and others': the venue rounds each."""
     if since is None or asset not in MONEY:
         return 0
-    fills = Fill.objects.filter(venue=account.venue, is_live=account.is_live, filled_at__gte=since)
+    # What the console fills by itself on paper is in no venue's money: those orders have no deadline.
+    fills = Fill.objects.filter(order__in=orders_of(account), filled_at__gte=since)
     ours = sum(1 for symbol in fills.values_list("order__symbol", flat=True) if assets_of(symbol)[1] == asset)
     others = AccountMovement.objects.filter(
         account=account, asset=asset, kind="external_fill", counts=True, happened_at__gte=since

@@ -12,6 +12,7 @@ from audit.log import unit
 from bots.models import Account, AccountSync, Difference, ReconciliationRun, RunState
 from bots.reconciliation import differences, facts, history, movements
 from bots.reconciliation.balances import ZERO, Doubt, Standing, Verdict, confirm, judge, standings, tolerance
+from bots.reconciliation.compare import CLOCK_SKEW
 from bots.reconciliation.differences import FIGURES, open_ones
 from bots.reconciliation.facts import Books
 from bots.reconciliation.history import History, Sorted
@@ -22,12 +23,17 @@ OFF = (Verdict.SHORTAGE, Verdict.SURPLUS, Verdict.FOLLOWS)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Both sides of every asset with this round's verdicts, and the books that they rest on."""
+    """Both sides of every asset with this round's verdicts, and the books that they rest on.
+
+    ``tolerated`` is by how much each may be off. ``has_history``: what others did was read and counted before.
+    """
 
     standings: Mapping[str, Standing]
     verdicts: Mapping[str, Verdict]
     books: Books
     known: Mapping[str, Decimal]
+    tolerated: Mapping[str, Decimal]
+    has_history: bool = False
 
     @property
     def wants_history(self) -> bool:
@@ -39,22 +45,30 @@ class View:
         )
 
 
-def view_of(account: Account, venue: Mapping[str, Decimal], before: Books, unsettled: Collection[str]) -> View:
+def view_of(
+    account: Account,
+    venue: Mapping[str, Decimal],
+    before: Books,
+    unsettled: Collection[str],
+    *,
+    has_history: bool = False,
+) -> View:
     """Return both sides of every asset. What moved since ``before``, read before the venue was asked, is not judged."""
     books, baselines = facts.read_books(account), facts.baselines_of(account)
     moving = books.moved_since(before) | frozenset(unsettled)
     both = standings(venue, {name: one.quantity for name, one in baselines.items()}, books.held, books.flows)
-    verdicts = {}
+    verdicts, tolerated = {}, {}
     for asset, one in both.items():
         since = baselines[asset].agreed_at if asset in baselines else None
         trades = facts.trades_since(account, asset, since) if one.delta else 0
+        tolerated[asset] = tolerance(account.venue, asset, trades)
         verdicts[asset] = judge(
             one,
-            tolerated=tolerance(account.venue, asset, trades),
+            tolerated=tolerated[asset],
             is_moving=asset in moving,
             is_ours=asset in books.ours,
         )
-    return View(both, verdicts, books, _known_deltas(account))
+    return View(both, verdicts, books, _known_deltas(account), tolerated, has_history)
 
 
 def keep(turn: Turn, view: View, trigger: str, found: Counter[str]) -> ReconciliationRun:
@@ -67,7 +81,7 @@ def keep(turn: Turn, view: View, trigger: str, found: Counter[str]) -> Reconcili
         moved = facts.read_books(account).moved_since(view.books)
         verdicts = {asset: Verdict.MOVES if asset in moved else one for asset, one in view.verdicts.items()}
         doubted = [view.standings[asset] for asset, one in verdicts.items() if one in OFF]
-        doubts, confirmed = confirm(_doubts(sync), doubted, now)
+        doubts, confirmed = confirm(_doubts(sync), doubted, now, view.tolerated)
         for asset in confirmed:
             if verdicts[asset] != Verdict.FOLLOWS:
                 differences.keep(account, view.standings[asset], verdicts[asset], now)
@@ -75,9 +89,12 @@ def keep(turn: Turn, view: View, trigger: str, found: Counter[str]) -> Reconcili
             if verdicts.get(one.asset) in (Verdict.SHORTAGE, Verdict.SURPLUS) and one.asset not in confirmed:
                 differences.keep(account, view.standings[one.asset], verdicts[one.asset], now)
         agreed = [asset for asset, one in verdicts.items() if one == Verdict.AGREES]
-        differences.close_agreed(account, agreed, now)
+        # Of what neither side has any more, nothing differs.
+        gone = [one.asset for one in _still_open(account) if one.asset not in verdicts]
+        differences.close_agreed(account, [*agreed, *gone], now)
         followed = [asset for asset in confirmed if verdicts[asset] == Verdict.FOLLOWS]
-        _follow(account, view, [*agreed, *followed], now)
+        # Before the history was read, a small fee could be taken for rounding here and be counted once more when it is listed.
+        _follow(account, view, [*(agreed if view.has_history else ()), *followed], turn.started_at)
         return _keep_run(sync, turn, trigger, found, view, verdicts, doubts, now)
 
 
@@ -97,6 +114,7 @@ def keep_baseline(
             {asset: Standing(asset, one.venue, figures[asset], one.held, one.flows) for asset, one in both.items()},
             dict.fromkeys(both, Verdict.AGREES),
             books,
+            {},
             {},
         )
         return _keep_run(sync, turn, trigger, found=Counter(baseline=1), view=view, verdicts=view.verdicts, doubts={})
@@ -168,16 +186,19 @@ def _state(account: Account, verdicts: Mapping[str, Verdict], reason: str) -> Ru
     return RunState.WAITS if waits else RunState.AGREES
 
 
-def _follow(account: Account, view: View, assets: Collection[str], now: datetime) -> None:
-    """Let baselines take on a venue's rounding, and assets that no bot trades; note now and then that both sides agree."""
-    known = facts.baselines_of(account)
+def _follow(account: Account, view: View, assets: Collection[str], asked_at: datetime) -> None:
+    """Let baselines take on a venue's rounding, and assets that no bot trades; note now and then that both sides agree.
+
+    They agreed when the venue was asked, by its clock: a trade that came after the answer is rounded in the next one.
+    """
+    known, at = facts.baselines_of(account), asked_at - CLOCK_SKEW
     deltas = {}
     for asset in assets:
         one, row = view.standings[asset], known.get(asset)
-        is_old = row is not None and (row.agreed_at is None or now - row.agreed_at > history.EVERY)
+        is_old = row is not None and (row.agreed_at is None or at - row.agreed_at > history.EVERY)
         if one.delta or is_old:
             deltas[asset] = one.delta
-    movements.follow(account, deltas, now)
+    movements.follow(account, deltas, at)
 
 
 def _still_open(account: Account) -> list[Difference]:

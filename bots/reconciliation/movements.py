@@ -31,7 +31,7 @@ from bots.models import (
 )
 from bots.reconciliation.alarms import ACTOR
 from bots.reconciliation.balances import MONEY, Movement
-from bots.reconciliation.compare import assets_of
+from bots.reconciliation.compare import CLOCK_SKEW, assets_of
 from bots.reconciliation.facts import positions_of
 
 #: Venues that name only the day of most movements without a trade, and how far back they are listed for that.
@@ -110,7 +110,10 @@ def set_baselines(account: Account, figures: Mapping[str, Decimal], *, at: datet
     """Take the baseline: what the account holds that no book accounts for. The account is locked, in an audit unit."""
     before = {one.asset: one.quantity for one in AssetBaseline.objects.filter(account=account)}
     AssetBaseline.objects.filter(account=account).delete()
-    rows = [AssetBaseline(account=account, asset=asset, quantity=one, agreed_at=at) for asset, one in figures.items()]
+    agreed_at = at - CLOCK_SKEW
+    rows = [
+        AssetBaseline(account=account, asset=name, quantity=one, agreed_at=agreed_at) for name, one in figures.items()
+    ]
     AssetBaseline.objects.bulk_create(rows)
     record(
         OperatorEventRecord(

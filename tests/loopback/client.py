@@ -269,6 +269,10 @@ class AlpacaAccount(Loopback):
         """Let executions appear among the activities so much later than in their order."""
         self.control("set_activity_lag_s", seconds=seconds)
 
+    def set_cash_step(self, step: str | None) -> None:
+        """Let the money of each trade be rounded up to this, as the real venue rounds to cents; None: it is exact."""
+        self.control("set_cash_step", step=step)
+
     def set_rate_limit(self, per_minute: int | None) -> None:
         """Let the account answer 429 after so many requests in a minute; None: never."""
         self.control("set_rate_limit", per_minute=per_minute)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from uuid import uuid4
 
 from tests.loopback.alpaca.hours import NEW_YORK
@@ -136,6 +136,8 @@ class Ledger:
         self.activities: list[Activity] = []
         self.cancel_s = 0.0
         self.activity_lag_s = 0.0
+        #: What the money of each trade is rounded to, as the real venue does; None: it is exact.
+        self.cash_step: Decimal | None = None
         market.on_move.append(self.meet)
         market.on_hours.append(self.bell)
 
@@ -329,7 +331,8 @@ class Ledger:
         return trade
 
     def _move(self, symbol: str, change: Decimal, price: Decimal) -> None:
-        self.cash -= change * price
+        money = change * price
+        self.cash -= money if self.cash_step is None else money.quantize(self.cash_step, ROUND_CEILING)
         held = self.positions.setdefault(symbol, Position())
         if held.qty * change >= 0:
             held.cost += change * price

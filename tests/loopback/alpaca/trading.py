@@ -224,6 +224,7 @@ class TradingVenue(RestVenue):
             "set_submit_status": lambda status: setattr(self, "submit_status", status),
             "set_cancel_s": lambda seconds: setattr(ledger, "cancel_s", float(seconds)),
             "set_activity_lag_s": lambda seconds: setattr(ledger, "activity_lag_s", float(seconds)),
+            "set_cash_step": lambda step: setattr(ledger, "cash_step", None if step is None else Decimal(step)),
             "place": self._place_by_hand,
             "fill": self._fill,
             "cancel": lambda order_id: ledger.cancel(ledger.orders[order_id]),
