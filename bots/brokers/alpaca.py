@@ -212,7 +212,8 @@ class AlpacaBroker:
     def _acknowledged(self, order: OrderIntent, order_id: str, deadline: datetime) -> OrderReport:
         """Report a new order, with what it filled at once; when that can't be asked now, the fills come with a later question."""
         try:
-            return self._report(order, self._ask("GET", _path(order_id), deadline=deadline), deadline=deadline)
+            raw = self._ask("GET", _path(order_id), deadline=deadline)
+            return self._report(order, raw, deadline=deadline, is_known=True)
         except CallFailed as failed:
             reason = f"Alpaca took it; its fills are asked for again ({failed.failure.reason})"
             return OrderReport(OrderStatus.ACCEPTED, order_id, reason=reason)
@@ -234,7 +235,7 @@ class AlpacaBroker:
         try:
             if order_id:
                 raw = self._ask("GET", _path(order_id), urgent=urgent)
-                return LookUp(self._report(order, raw, urgent=urgent), is_complete=True)
+                return LookUp(self._report(order, raw, urgent=urgent, is_known=True), is_complete=True)
             return self._search(order, urgent=urgent)
         except CallFailed as failed:
             return LookUp(reason=failed.failure.reason)
@@ -261,10 +262,16 @@ class AlpacaBroker:
         return next((one for one in made if one.get("client_order_id") == order.client_order_id), None)
 
     def _report(
-        self, order: OrderIntent, answer: Any, *, deadline: datetime | None = None, urgent: bool = False
+        self,
+        order: OrderIntent,
+        answer: Any,
+        *,
+        deadline: datetime | None = None,
+        urgent: bool = False,
+        is_known: bool = False,
     ) -> OrderReport:
         """Return the report of an order, with its fills. Raises CallFailed when it is not ours."""
-        raw = _ours(order, answer)
+        raw = _ours(order, answer, is_known=is_known)
         filled = figure(raw, "filled_qty")
         if not filled:
             return orders.report(raw, [])
@@ -346,11 +353,11 @@ def _new_id(order: OrderIntent, answer: Any) -> str:
     return text(raw, "id")
 
 
-def _ours(order: OrderIntent, answer: Any) -> Raw:
+def _ours(order: OrderIntent, answer: Any, *, is_known: bool) -> Raw:
     """Return an order that agrees with ours. Raises CallFailed for any other, and for what cannot be read."""
     raw = mapping(answer, "the order")
     order_id = text(raw, "id")
-    differs = orders.disagreement(order, raw)
+    differs = orders.disagreement(order, raw, is_known=is_known)
     if differs:
         raise CallFailed(Failure(Kind.UNKNOWN, f"order {order_id} at Alpaca is not ours as it stands: {differs}"))
     return raw

@@ -74,8 +74,12 @@ def order_fields(order: OrderIntent) -> dict[str, str]:
     return fields
 
 
-def disagreement(order: OrderIntent, raw: Raw) -> str:
-    """Return in what an order at the venue differs from ours, or an empty text. Raises CallFailed for what cannot be read."""
+def disagreement(order: OrderIntent, raw: Raw, *, is_known: bool = False) -> str:
+    """Return in what an order at the venue differs from ours, or an empty text. Raises CallFailed for what cannot be read.
+
+    ``is_known``: its id there is the one that the venue gave our order. Then it is not taken for an older one, however far the
+    clocks are apart: otherwise what it did would never be booked.
+    """
     if raw.get("client_order_id") != order.client_order_id:
         return f"its client order id is {_word(raw.get('client_order_id'))}"
     if raw.get("symbol") != order.symbol:
@@ -84,7 +88,7 @@ def disagreement(order: OrderIntent, raw: Raw) -> str:
         return f"it is a {_word(raw.get('side'))}"
     if raw.get("qty") is None or figure(raw, "qty") != order.quantity:
         return f"its quantity is {_word(raw.get('qty'))}"
-    if moment(raw, "created_at") < order.created_at - CLOCK_SKEW:
+    if moment(raw, "created_at") < order.created_at - CLOCK_SKEW and not is_known:
         return "it is older than our order"
     return ""
 

@@ -10,8 +10,8 @@ from bots.brokers.alpaca import AlpacaBroker
 from bots.brokers.base import VenueBroker
 from bots.brokers.kraken import KrakenBroker
 
-#: One broker per venue address and key; a process that was forked makes its own, since connections can't be shared.
-_brokers: dict[tuple[str, str, str], VenueBroker] = {}
+#: One broker per account, venue address and key; a process that was forked makes its own, since connections can't be shared.
+_brokers: dict[tuple[str, str, str, str], VenueBroker] = {}
 _lock = threading.Lock()
 
 
@@ -50,7 +50,7 @@ def _kraken(*, is_live: bool) -> VenueBroker:
             "No order can be sent to Kraken without KRAKEN_API_KEY and KRAKEN_API_SECRET: put both into .env, and restart."
         )
     url = _address("KRAKEN_BASE_URL")
-    return _one(url, key, secret, lambda: KrakenBroker(url, key, secret))
+    return _one("kraken", url, key, secret, lambda: KrakenBroker(url, key, secret))
 
 
 def _alpaca_live() -> VenueBroker:
@@ -66,7 +66,7 @@ def _alpaca_live() -> VenueBroker:
             " restart."
         )
     url = _address("ALPACA_BASE_URL_LIVE")
-    return _one(url, key, secret, lambda: AlpacaBroker(url, key, secret, is_live=True))
+    return _one("alpaca", url, key, secret, lambda: AlpacaBroker(url, key, secret, is_live=True))
 
 
 def _alpaca_paper() -> VenueBroker:
@@ -77,7 +77,7 @@ def _alpaca_paper() -> VenueBroker:
             "Alpaca's paper account needs ALPACA_API_KEY_PAPER and ALPACA_API_SECRET_PAPER: put both into .env, and restart."
         )
     url = _address("ALPACA_BASE_URL_PAPER")
-    return _one(url, key, secret, lambda: AlpacaBroker(url, key, secret, is_live=False))
+    return _one("alpaca-paper", url, key, secret, lambda: AlpacaBroker(url, key, secret, is_live=False))
 
 
 def _address(variable: str) -> str:
@@ -89,11 +89,12 @@ def _address(variable: str) -> str:
     return endpoint.url
 
 
-def _one(url: str, key: str, secret: str, make: Callable[[], VenueBroker]) -> VenueBroker:
+def _one(account: str, url: str, key: str, secret: str, make: Callable[[], VenueBroker]) -> VenueBroker:
     with _lock:
-        broker = _brokers.get((url, key, secret))
+        # By account, too: keys that were put in for both of Alpaca's accounts must not make one of them act for the other.
+        broker = _brokers.get((account, url, key, secret))
         if broker is None:
-            broker = _brokers[url, key, secret] = make()
+            broker = _brokers[account, url, key, secret] = make()
         return broker
 
 

@@ -283,7 +283,8 @@ class KrakenBroker:
     ) -> OrderReport:
         """Return where the order with this id stands. Raises CallFailed when that is not known, or it is not ours."""
         answer = self._ask("post_queryorders", {"txid": order_id, "trades": "true"}, deadline, urgent=urgent)
-        return self._report(order, pair, order_id, entries({"order": answer}, "order"), deadline, urgent=urgent)
+        listed = entries({"order": answer}, "order")
+        return self._report(order, pair, order_id, listed, deadline, urgent=urgent, is_known=True)
 
     def _search(self, order: OrderIntent, pair: Pair, *, urgent: bool) -> LookUp:
         """Search by our own id. Open orders come first: what ends meanwhile is then among the closed ones."""
@@ -328,12 +329,13 @@ class KrakenBroker:
         deadline: datetime,
         *,
         urgent: bool,
+        is_known: bool = False,
     ) -> OrderReport:
         """Return the report of an order that was listed, with its trades. Raises CallFailed when it is not ours."""
         if order_id not in listed:
             raise unsound(f"order {order_id}")
         raw = listed[order_id]
-        differs = disagreement(order, pair, raw)
+        differs = disagreement(order, pair, raw, is_known=is_known)
         if differs:
             raise CallFailed(Failure(Kind.UNKNOWN, f"order {order_id} at Kraken is not ours as it stands: {differs}"))
         if not number(raw, "vol_exec"):

@@ -57,9 +57,11 @@ class KrakenLine:
         try:
             while True:
                 with self._signer.turn(deadline, urgent=urgent) as nonce:
-                    left_ms = _left_ms(deadline, last_call)
+                    _left_ms(deadline, last_call)
                     wait_ms = self._budget.take(method, purpose, engine)
                     if not wait_ms:
+                        # Once more: the database may have kept us waiting.
+                        left_ms = _left_ms(deadline, last_call)
                         return self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
                 if monotonic_ms() + wait_ms > waits_until_ms:
                     self._budget.note_held_back(engine)

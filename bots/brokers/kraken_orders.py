@@ -52,8 +52,12 @@ def venue_deadline(deadline: datetime) -> datetime:
     return whole if whole == deadline else whole + timedelta(seconds=1)
 
 
-def disagreement(order: OrderIntent, pair: Pair, raw: Raw) -> str:
-    """Return in what an order at the venue differs from ours, or an empty text. Raises CallFailed for what cannot be read."""
+def disagreement(order: OrderIntent, pair: Pair, raw: Raw, *, is_known: bool = False) -> str:
+    """Return in what an order at the venue differs from ours, or an empty text. Raises CallFailed for what cannot be read.
+
+    ``is_known``: its id there is the one that the venue gave our order. Then it is not taken for an older one, however far the
+    clocks are apart: otherwise what it did would never be booked.
+    """
     descr = mapping(raw, "descr")
     theirs, where = raw.get("cl_ord_id"), descr.get("pair")
     if theirs is not None and theirs != order.client_order_id:
@@ -64,7 +68,7 @@ def disagreement(order: OrderIntent, pair: Pair, raw: Raw) -> str:
         return f"it is a {descr.get('type')}"
     if number(raw, "vol") != order.quantity:
         return f"its quantity is {raw.get('vol')}"
-    if moment(raw, "opentm") < order.created_at - CLOCK_SKEW:
+    if moment(raw, "opentm") < order.created_at - CLOCK_SKEW and not is_known:
         return "it is older than our order"
     return ""
 

@@ -27,7 +27,7 @@ from bots.ledger import note_acceptance, note_rejection
 from bots.market_data.base import MarketDataError
 from bots.market_data.feeds import feed_for
 from bots.models import Bot, BotStatus, Order
-from bots.order_states import RESTING_STATES, OrderStatus, may_follow, move
+from bots.order_states import RESTING_STATES, VENUE_STATES, OrderStatus, may_follow, move
 from bots.workers.leases import Fence, LeaseLost
 from safety.intents import Denial, InstrumentRules, OrderIntent, Permit, Side
 
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 ANSWER_WITHIN = timedelta(seconds=4)
 #: Only the sender ends SUBMITTING until so long after its deadline; then its outcome counts as UNKNOWN.
 GRACE = timedelta(seconds=15)
+#: What says that an order came to its venue.
+AT_VENUE = VENUE_STATES - {OrderStatus.REJECTED}
 #: A clock that is kept right moves back by less.
 CLOCK_SET_BACK = timedelta(seconds=1)
 
@@ -115,12 +117,14 @@ def apply(order_id: int, report: OrderReport, rules: InstrumentRules | None = No
     """Write what the venue said of an order, in one transaction, and return the order as it then stands.
 
     Executions count once, and a state that is older than ours is no step back. ``rules`` are asked for when they are not given.
-    ``adopt`` records that the order was found by looking for it.
+    ``adopt`` records that the order was found by looking for it; an order that was called NOT_SENT is adopted in any case, also
+    when its own sender, frozen until now, sent it after all.
     """
     _refuse_open_transaction()
     rules = rules or _rules_of(order_id)
     with _locked(order_id) as (order, books):
         before, filled_before = order.status, order.filled_quantity
+        adopt = adopt or (before == OrderStatus.NOT_SENT and report.status in AT_VENUE)
         if adopt and before in (OrderStatus.UNKNOWN, OrderStatus.NOT_SENT):
             steps.event(order, EventKind.ADOPTED, reason="found at the venue")
         order.venue_order_id = report.venue_order_id or order.venue_order_id

@@ -39,6 +39,7 @@ class OwnOrder:
     status: OrderStatus
     created_at: datetime
     updated_at: datetime
+    looked_up_at: datetime | None = None
 
     @property
     def is_in_flight(self) -> bool:
@@ -164,7 +165,9 @@ def _conflict(ours: OwnOrder, order: ListedOrder, now: datetime) -> str:
         return f"there it is a {order.side}, ours is a {ours.side}"
     if order.quantity != ours.quantity:
         return f"its quantity there is {order.quantity:f}, ours is {ours.quantity:f}"
-    if order.opened_at < ours.created_at - CLOCK_SKEW:
+    # The venue gave our order this very id: however far the clocks are apart, it is that order.
+    is_known = bool(ours.venue_order_id) and ours.venue_order_id == order.venue_order_id
+    if order.opened_at < ours.created_at - CLOCK_SKEW and not is_known:
         return "it is older there than our order"
     if ours.status in NEVER_THERE:
         refused = order.status in (OrderStatus.REJECTED, OrderStatus.EXPIRED) and not order.filled_quantity
