@@ -13,7 +13,7 @@ from django.utils import timezone
 from audit.log import unit
 from bots import loss_triggers
 from bots.accounts import FRESH_FOR, account_name, load_account_books, paper_account_name, reserved_on_account_usd
-from bots.baselines import measured, paper_equity_usd
+from bots.baselines import measured, move_baselines, paper_equity_usd
 from bots.brokers.base import AccountReport, VenueError
 from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.market_data.base import Feed, MarketDataError, UnknownSymbolError
@@ -128,6 +128,11 @@ def measure_at_venue(venue: str, *, is_live: bool, answer: Answer | None = None)
         # Our own orders' share is counted at each claim; what the orders of others hold back can't be spent.
         others = max(on_hold - reserved_on_account_usd(books), Decimal(0))
         account = books.account
+        if account.equity_usd is not None and not books.positions and worth.is_armed_anew(account):
+            # What came or went while it was not in use is no gain or loss of ours. Deposits of that time are not looked through:
+            # they would hide a loss, and withdrawals would look like one.
+            move_baselines(account, equity_usd - account.equity_usd)
+            account.equity_usd = equity_usd
         measured(account, equity_usd, cash_usd - others, answer.asked_at)
         account.flags = list(report.flags)
         account.save(update_fields=[*MEASURED_FIELDS, "flags"])

@@ -49,8 +49,7 @@ def reconcile_when_due(venue: str, *, is_live: bool, now: datetime) -> Reconcili
     try:
         if trigger:
             run = reconcile(venue, is_live=is_live, trigger=trigger)
-            if run.state != RunState.FAILED:
-                act_on_losses(Account.objects.get(pk=run.account_id))
+            _act_on_losses(run)
             return run
         if sync is not None and is_watch_due(sync, now):
             watch_orders(venue, is_live=is_live)
@@ -60,6 +59,17 @@ def reconcile_when_due(venue: str, *, is_live: bool, now: datetime) -> Reconcili
     except (BrokerUnavailable, VenueError) as error:
         log.warning("the open orders at %s could not be read: %s", venue, error)
     return None
+
+
+def _act_on_losses(run: ReconciliationRun) -> None:
+    """Do what a loss asks for, if this run has measured the account.
+
+    One that could not value it may have counted a deposit all the same: to judge the older worth by the moved baseline would
+    call the deposit a loss.
+    """
+    account = Account.objects.get(pk=run.account_id)
+    if run.state != RunState.FAILED and account.measured_at is not None and account.measured_at >= run.started_at:
+        act_on_losses(account)
 
 
 def due(sync: AccountSync | None, now: datetime) -> str:

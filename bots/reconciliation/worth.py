@@ -23,3 +23,9 @@ def counted(account: Account, figures: Mapping[str, Decimal]) -> dict[str, Decim
         tolerated = tolerance(account.venue, asset, trades_since(account, asset, since)) if one.delta else Decimal(0)
         found[asset] = counted_for_equity(one, tolerated, is_known_short=asset in short)
     return found
+
+
+def is_armed_anew(account: Account) -> bool:
+    """Return whether an account that was out of use is in use again, with its holdings not counted since: see ``arm``."""
+    again = AccountSync.objects.filter(account=account, baseline_at__isnull=True, history_at__isnull=False)
+    return again.exists()

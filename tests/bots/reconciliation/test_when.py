@@ -9,13 +9,15 @@ import time_machine
 from django.utils import timezone
 
 from bots import going_live, manager
+from bots.market_data.feeds import forget_feeds
 from bots.models import Account, AccountMovement, AccountSync, Bot, Position, ReconciliationRun
 from bots.order_states import OrderStatus
 from bots.reconciliation import chores, turns
 from bots.reconciliation.queries import overview
 from bots.workers.chores import load_chores
-from safety.intents import Side
-from tests.bots.live import live_bot, live_intent, measured, send
+from safety.intents import Level, Side
+from safety.kill_switch import read_state
+from tests.bots.live import live_bot, live_intent, measured, send, wait_for_price
 from tests.bots.reconciliation.desk import assert_agrees, baseline, open_differences, round_at
 from tests.conftest import CommittedDatabase
 from tests.loopback import faults
@@ -128,11 +130,68 @@ def test_first_bot_that_is_set_live_again_has_the_baseline_taken_anew(
     armed: Bot, kraken: KrakenLoopback, committed_db: CommittedDatabase
 ) -> None:
     going_live.set_paper(armed.pk, actor="anna")
+    AccountSync.objects.update(baseline_at=timezone.now() - timedelta(hours=1))
     kraken.set_balance("ZUSD", "700")
     going_live.set_live(armed.pk, actor="anna", confirm=armed.name, reason="again", has_more=True)
     assert AccountSync.objects.get().baseline_at is None
     assert round_at().state == "agrees"
     assert baseline("USD") == 700
+
+
+@pytest.mark.parametrize(("moved", "days"), [("-5000", 2), ("5000", 2), ("-5000", 0), ("5000", 0)])
+def test_what_came_or_went_while_no_bot_was_live_is_neither_loss_nor_gain(
+    armed: Bot, kraken: KrakenLoopback, moved: str, days: int
+) -> None:
+    away = timedelta(days=days, minutes=10)
+    before = Account.objects.get(pk="kraken")
+    assert before.equity_usd is not None
+    assert before.day is not None
+    day = before.day - timedelta(days=days)
+    # What was lost before stays lost.
+    lost = {"day_start_equity_usd": before.equity_usd + 50, "peak_equity_usd": before.equity_usd + 80}
+    Account.objects.update(measured_at=timezone.now() - away, day=day, **lost)
+    then = timezone.now() - away
+    AccountSync.objects.update(baseline_at=then, started_at=then, sound_at=then, history_at=then, history_since=then)
+    going_live.set_paper(armed.pk, actor="anna")
+    # With no word of it in what the venue still lists.
+    kraken.set_balance("ZUSD", str(Decimal(kraken.balances()["ZUSD"]) + Decimal(moved)))
+    going_live.set_live(armed.pk, actor="anna", confirm=armed.name, reason="again", has_more=True)
+    run = chores.reconcile_when_due("kraken", is_live=True, now=timezone.now() + timedelta(minutes=1))
+    assert run is not None
+    assert run.found == {"baseline": 1}
+    after = Account.objects.get(pk="kraken")
+    now_usd = before.equity_usd + Decimal(moved)
+    assert (after.equity_usd, after.peak_equity_usd) == (now_usd, now_usd + 80)
+    # A new day begins with what was there at its first look.
+    assert after.day_start_equity_usd == now_usd + (50 if after.day == day else 0)
+    assert read_state("kraken").level == Level.ACTIVE
+    kraken.withdraw("ZUSD", "100")
+    with time_machine.travel(timezone.now() + timedelta(seconds=40), tick=True):
+        chores.reconcile_when_due("kraken", is_live=True, now=timezone.now())
+    later = Account.objects.get(pk="kraken")
+    assert (later.equity_usd, later.peak_equity_usd) == (now_usd - 100, now_usd - 20)
+
+
+def test_deposit_that_is_counted_while_nothing_can_be_valued_is_no_loss(armed: Bot, kraken: KrakenLoopback) -> None:
+    assert round_at().state == "agrees"
+    before = Account.objects.get(pk="kraken")
+    kraken.deposit("ZUSD", "5000")
+    kraken.fault(faults.page("Ticker", count=99))
+    forget_feeds()
+    with time_machine.travel(timezone.now() + timedelta(seconds=40), tick=True):
+        run = chores.reconcile_when_due("kraken", is_live=True, now=timezone.now())
+    assert run is not None
+    assert (run.state, run.found["movements"], "measured" in run.found) == ("agrees", 1, False)
+    after = Account.objects.get(pk="kraken")
+    assert after.equity_usd == before.equity_usd
+    assert read_state("kraken").level == Level.ACTIVE
+    kraken.clear_faults()
+    with time_machine.travel(timezone.now() + timedelta(seconds=80), tick=True):
+        forget_feeds()
+        wait_for_price()
+        chores.reconcile_when_due("kraken", is_live=True, now=timezone.now())
+    assert Account.objects.get(pk="kraken").equity_usd != before.equity_usd
+    assert read_state("kraken").level == Level.ACTIVE
 
 
 def test_second_bot_that_is_set_live_leaves_the_baseline(armed: Bot, kraken: KrakenLoopback) -> None:
