@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from audit import figures
 from bots.accounts import account_name, is_fresh
-from bots.exposure import held_reason
+from bots.exposure import Market, held_reason
 from bots.market_data.base import MarketDataError
 from bots.markets import market_for
 from bots.models import Account, Bot, BotStatus
@@ -148,36 +148,55 @@ def in_short(blocks: Iterable[Block]) -> str:
     return f"In short: {what} was not known just then, and {len(missing)} controls need it to say yes.{rest}"
 
 
+def market_blocks(market: Market, now: datetime) -> list[Block]:
+    """Return that nothing can be bought at this market now: it is closed, or its price is too old."""
+    if not market.view.is_open:
+        return [Block("MARKET_CLOSED", "The market is closed.")]
+    quote = market.view.quote
+    if (now - quote.seen_at).total_seconds() <= market.quote_age_max_s:
+        return []
+    text = f"The price is {figures.age(quote.seen_at, now).removesuffix(' ago')} old: too old to buy on."
+    return [Block("STALE_MARKET_DATA", text, f"{figures.duration(int(market.quote_age_max_s))}")]
+
+
 def held_blocks(bot: Bot) -> list[Block]:
     """Return why the bot's entries wait for a person."""
     held = held_reason(bot)
     return [Block("ENTRIES_HELD", f"New entries wait: {held}.")] if held else []
 
 
-def blocks_now(bot: Bot, state: StateReading, market_problem: str = "") -> list[Block]:
-    """Return all that holds a bot back now, with what its last tick met. ``market_problem``: why there is no market.
+def blocks_now(
+    bot: Bot, state: StateReading, market: Market | None, market_problem: str = "", *, now: datetime | None = None
+) -> list[Block]:
+    """Return all that holds a bot back now, with what its last tick met. ``market_problem``: why there is no ``market``.
 
-    A stopped bot does nothing anyway: of it only that is told which will still be there when it is started.
+    A stopped bot does nothing anyway: of it only that is told which will still be there when it is started. So is a halt: it
+    ends by a person only.
     """
+    now = now or timezone.now()
     blocks = gate_blocks(bot)
-    if bot.status in TICKING:
+    if bot.status in TICKING or (bot.is_live and bot.status != BotStatus.ARCHIVED):
         blocks = [*state_blocks(state), *blocks]
     if bot.status != BotStatus.ARCHIVED and market_problem:
         blocks.append(Block("MARKET_DATA", market_problem))
+    told = _of_tick(bot) if bot.status in TICKING else []
+    if bot.status in TICKING and market is not None:
+        codes = {one.code for one in told}
+        blocks += [one for one in market_blocks(market, now) if one.code not in codes]
     blocks += held_blocks(bot)
     if bot.status in TICKING:
-        blocks += account_blocks(bot, timezone.now())
-    return [*blocks, *_of_tick(bot)] if bot.status in TICKING else blocks
+        blocks += account_blocks(bot, now)
+    return [*blocks, *told]
 
 
 def blocked_by(bot: Bot) -> list[Block]:
     """Return all that holds a bot back now, asking its market, for whoever has not done so already."""
+    problem, market, now = "", None, timezone.now()
     try:
-        market_for(bot.venue, bot.symbol, timezone.now())
-        problem = ""
+        market = market_for(bot.venue, bot.symbol, now)
     except MarketDataError as error:
         problem = str(error)
-    return blocks_now(bot, read_state(bot.venue, bot.pk), problem)
+    return blocks_now(bot, read_state(bot.venue, bot.pk), market, problem, now=now)
 
 
 def from_tick(found: object) -> list[Block]:

@@ -10,7 +10,7 @@ REMEDIES: dict[str, str] = {
     "SIZE_OUTLIER": "The order is far larger than this bot's usual ones. See whether that is meant before raising the limit.",
     "PRICE_COLLAR": "The price is too far from the market. It passes by itself, unless the bot's prices are wrong.",
     "STALE_MARKET_DATA": "Prices are too old to buy on. It passes by itself when they come again; see whether the feed answers.",
-    "DUPLICATE_ORDER": "Nothing: the first order stands.",
+    "DUPLICATE_ORDER": "Nothing: one like it was sent seconds ago. Its page says what became of it; a later tick decides anew.",
     "ENTRIES_HELD": "When the reason is dealt with, let the bot buy again from its page; a paused bot is started.",
     "RATE_LIMIT": "Wait a minute. If it goes on, let the bot look less often.",
     "REPEAT_THROTTLE": "It goes on at midnight UTC by itself, or when a person starts the bot again.",

@@ -50,7 +50,9 @@ def equity_data(request: HttpRequest) -> HttpResponse:
     refused = ok_or_login(request, SEE_BOTS)
     if refused is not None:
         return refused
-    points = equity.curve(equity.current_bots(), is_live=False, since=timezone.now() - timedelta(hours=CHART_HOURS))
+    points = equity.curve(
+        equity.built_in_paper_bots(), is_live=False, since=timezone.now() - timedelta(hours=CHART_HOURS)
+    )
     return JsonResponse({"points": equity.chart_data(points)})
 
 

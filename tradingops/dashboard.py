@@ -57,6 +57,7 @@ def live_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
     seen = overviews(with_books(Bot.objects.order_by("name")), now)
     current = [one for one in seen if one.bot.status != BotStatus.ARCHIVED]
     paper = [one for one in current if not one.bot.is_live]
+    live = [one for one in current if one.bot.is_live]
     shown = sorted(current, key=lambda one: (one.bot.status != BotStatus.RUNNING, one.bot.name))
     return {
         "now": now,
@@ -68,7 +69,11 @@ def live_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "paper_equity": Total.of([one.equity for one in paper if not one.bot.trades_at_venue]),
         "paper_unrealised": Total.of([one.unrealised_pnl for one in paper]),
         "paper_open": sum(bool(one.quantity) for one in paper),
-        "paper_today": pnl_today(seen, now),
+        "paper_today": pnl_today(seen, now, is_live=False),
+        "live_bots": len(live),
+        "live_value": Total.of([one.value for one in live]),
+        "live_unrealised": Total.of([one.unrealised_pnl for one in live]),
+        "live_today": pnl_today(seen, now, is_live=True),
         "stale": [one for one in current if one.quantity and (one.mark is None or one.mark.is_stale)],
         "failed": [one for one in current if one.bot.last_error],
         "workers": read_workers(),
@@ -76,11 +81,11 @@ def live_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
     }
 
 
-def pnl_today(seen: list[BotOverview], now: datetime) -> Total:
-    """Return the paper books' P&L since midnight UTC, archived bots counted in."""
-    before = equity.pnl_before(equity.midnight_utc(now), is_live=False)
-    paper = [one for one in seen if not one.bot.is_live]
-    return Total.of([None if one.pnl is None else one.pnl - before.get(one.bot.pk, Decimal(0)) for one in paper])
+def pnl_today(seen: list[BotOverview], now: datetime, *, is_live: bool) -> Total:
+    """Return the P&L since midnight UTC of the bots that trade live now, or of those on paper, archived ones counted in."""
+    before = equity.pnl_before(equity.midnight_utc(now), is_live=is_live)
+    books = [one for one in seen if one.bot.is_live == is_live]
+    return Total.of([None if one.pnl is None else one.pnl - before.get(one.bot.pk, Decimal(0)) for one in books])
 
 
 def read_workers() -> Workers:

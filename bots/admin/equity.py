@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from bots.models import Bot, BotStatus, EquitySnapshot
+from bots.models import Bot, BotStatus, EquitySnapshot, PaperBroker
 
 POINTS_MAX = 120
 
@@ -92,3 +92,8 @@ def chart_data(points: Iterable[Point]) -> list[list[float]]:
 def current_bots() -> QuerySet[Bot]:
     """Return the bots that are not archived."""
     return Bot.objects.exclude(status=BotStatus.ARCHIVED)
+
+
+def built_in_paper_bots() -> QuerySet[Bot]:
+    """Return the current bots on paper whose money is their own: those on a venue's paper account share that account's."""
+    return current_bots().filter(dry_run=True, paper_broker=PaperBroker.BUILT_IN)

@@ -134,7 +134,7 @@ def _overview(bot: Bot, moment: Moment, states: StateBook) -> BotOverview:
         ticked_at=ticked_at,
         is_silent=_is_silent(bot, ticked_at, moment.now),
         note="" if tick is None else tick.note,
-        blocks=blocks_now(bot, states.reading(bot.venue, bot.pk), no_market),
+        blocks=blocks_now(bot, states.reading(bot.venue, bot.pk), market, no_market, now=moment.now),
     )
 
 

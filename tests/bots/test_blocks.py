@@ -1,5 +1,6 @@
 """What holds a bot back: every shut lock at once, what readiness says, and what ticks make of it. Against a loopback venue."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
@@ -9,10 +10,20 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from audit.models import OrderEvent
 from bots import executor, going_live
-from bots.blocks import Block, account_blocks, blocked_by, from_tick, gate_blocks, in_short, readiness_blocks
+from bots.blocks import (
+    Block,
+    account_blocks,
+    blocked_by,
+    from_tick,
+    gate_blocks,
+    in_short,
+    market_blocks,
+    readiness_blocks,
+)
 from bots.going_live_chores import turn_to_paper
 from bots.live_preview import preview
 from bots.market_data.feeds import feed_for
+from bots.markets import market_for
 from bots.models import Account, AccountSync, Bot, BotTick
 from bots.order_states import OrderStatus
 from safety import kill_switch
@@ -69,6 +80,30 @@ class TestTheGate:
         paper = make_bot("paper")
         with django_assert_num_queries(0):
             assert gate_blocks(paper) == []
+
+    def test_halted_live_bot_says_so_even_while_it_is_stopped(self, bot: Bot) -> None:
+        kill_switch.engage(Level.HALTED, "a drill", actor="test")
+        Bot.objects.filter(pk=bot.pk).update(status="stopped")
+        assert codes(blocked_by(Bot.objects.get(pk=bot.pk))) == ["KILL_SWITCH"]
+        Bot.objects.filter(pk=bot.pk).update(status="archived", dry_run=True)
+        assert blocked_by(Bot.objects.get(pk=bot.pk)) == []
+
+    @pytest.mark.parametrize(
+        ("is_open", "age_s", "expected"),
+        [
+            (True, 10, []),
+            (True, 10.5, ["STALE_MARKET_DATA"]),
+            (True, 90, ["STALE_MARKET_DATA"]),
+            (False, 90, ["MARKET_CLOSED"]),
+        ],
+    )
+    def test_market_that_is_closed_or_without_a_new_price_holds_entries(
+        self, bot: Bot, is_open: bool, age_s: float, expected: list[str]
+    ) -> None:
+        market = market_for("kraken", BTC, timezone.now())
+        view = replace(market.view, is_open=is_open)
+        then = view.quote.seen_at + timedelta(seconds=age_s)
+        assert codes(market_blocks(replace(market, view=view, quote_age_max_s=Decimal(10)), then)) == expected
 
     def test_venue_without_prices_is_told(self, bot: Bot) -> None:
         Bot.objects.filter(pk=bot.pk).update(symbol="NO/USD")

@@ -71,7 +71,7 @@ class TestOneAccountFromOneAddress:
         list(wrong(10))
         page = Client().post("/admin/login/", {"username": "operator", "password": "x"})
         assert page.status_code == LOCKED
-        assert b"touch var/KILL" in page.content
+        assert b"/KILL</code>" in page.content
 
     def test_another_address_does_not_wait(self) -> None:
         list(wrong(10, "203.0.113.9"))

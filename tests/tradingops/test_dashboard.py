@@ -14,11 +14,12 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from bots import manager
-from bots.models import Bot, EquitySnapshot, WorkerHeartbeat
+from bots.models import Bot, EquitySnapshot, Position, WorkerHeartbeat
 from safety import kill_switch
 from safety.intents import Level, Side
 from tests.bots.admin.conftest import Desk, desk
 from tests.bots.builders import floor, make_bot, no_market, position_of, trade
+from tests.bots.kraken import hold_live
 from tradingops.dashboard import Total, live_context
 from tradingops.health import Mode
 from tradingops.mode import environment, read_status, title_prefix
@@ -61,6 +62,20 @@ class TestFigures:
         seen = context(desk)
         assert seen["paper_equity"].value == 10_000
         assert len(seen["bots"]) == 2
+        assert seen["live_bots"] == 1
+
+    def test_live_bots_have_figures_of_their_own(self, desk: Desk) -> None:
+        assert "Live P&amp;L today" not in desk.get("/admin/")
+        live = make_bot("b", venue="kraken", symbol="BTC/USD")
+        Bot.objects.filter(pk=live.pk).update(dry_run=False)
+        book = hold_live(live, "2")
+        Position.objects.filter(pk=book.pk).update(mark_price=Decimal("99.99"), marked_at=timezone.now())
+        seen = context(desk)
+        worth = Decimal("199.98")
+        assert (seen["live_value"].value, seen["live_unrealised"].value) == (worth, worth - 200)
+        assert seen["live_today"].value == worth - 200
+        assert (seen["paper_open"], seen["paper_today"].value) == (0, 0)
+        assert "Live P&amp;L today" in desk.get("/admin/")
 
     def test_book_without_a_price_is_left_out_and_counted(self, desk: Desk) -> None:
         trade(make_bot(), Side.BUY, "2")
@@ -176,6 +191,10 @@ class TestParts:
                 realised_pnl=Decimal("0.25"), unrealised_pnl=Decimal(0),
             )  # fmt: skip
         assert json.loads(desk.get("/admin/part/equity/"))["points"] == [[at.timestamp() * 1000, 20_000.5]]
+        # One that goes live, or shares a venue's paper account, is in neither the sum above the chart nor in the chart.
+        Bot.objects.filter(name="a").update(dry_run=False, venue="kraken")
+        Bot.objects.filter(name="b").update(paper_broker="venue")
+        assert json.loads(desk.get("/admin/part/equity/"))["points"] == []
 
 
 class TestMode:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
+from pytest_django import Settings as SettingsWrapper
 
 from audit.models import OperatorEvent
 from bots.models import Bot, Order, Position
@@ -128,7 +129,23 @@ class TestHalting:
 
     def test_sign_in_page_says_how_to_halt_without_signing_in(self, desk: Desk) -> None:
         desk.client.logout()
-        assert "touch var/KILL" in desk.get("/admin/login/")
+        assert "/KILL</code>" in desk.get("/admin/login/")
+
+    def test_file_in_the_consoles_own_folder_is_named_as_it_is_typed_there(
+        self, desk: Desk, settings: SettingsWrapper
+    ) -> None:
+        settings.KILL_FILE = settings.BASE_DIR / "var" / "rehearsal" / "KILL"
+        assert "touch var/rehearsal/KILL" in desk.get("/admin/safety/")
+        desk.client.logout()
+        assert "touch var/rehearsal/KILL" in desk.get("/admin/login/")
+
+    def test_file_elsewhere_is_named_whole_but_not_to_strangers(self, desk: Desk) -> None:
+        place = settings.VAR_DIR / "KILL"
+        assert f"touch {place}" in desk.get("/admin/safety/")
+        desk.client.logout()
+        shown = desk.get("/admin/login/")
+        assert "touch $TRADINGOPS_VAR_DIR/KILL" in shown
+        assert str(place.parent) not in shown
 
 
 class TestProgress:
@@ -174,7 +191,7 @@ class TestWithoutDatabase:
         page = response.content.decode()
         assert response.status_code == 503
         assert "it has not halted anything" in page
-        assert "touch var/KILL" in page
+        assert "/KILL</code>" in page
         assert "kill_switch engage" in page
         assert not Path(settings.KILL_FILE).exists()
 
@@ -190,7 +207,7 @@ class TestWithoutDatabase:
         break_database("django_session")
         response = desk.client.get("/admin/")
         assert response.status_code == 503
-        assert "touch var/KILL" in response.content.decode()
+        assert "/KILL</code>" in response.content.decode()
 
     def test_other_errors_keep_their_own_page(self, desk: Desk) -> None:
         from tradingops.failures import server_error
