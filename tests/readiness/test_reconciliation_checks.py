@@ -58,7 +58,12 @@ class TestFresh:
 
     def test_comparison_in_the_future_is_no_fresh_one(self, bot: Bot) -> None:
         round_at()
+        assert "in the future" in compared(timedelta(seconds=-60)).found
         assert compared(timedelta(seconds=-60)).blocks
+
+    def test_round_that_ended_while_the_run_waited_for_a_venue_is_fresh(self, bot: Bot) -> None:
+        round_at()
+        assert compared(timedelta(seconds=-20)).state == State.OK
 
     def test_round_that_failed_freshens_nothing_and_is_told(self, bot: Bot, kraken: KrakenLoopback) -> None:
         round_at()
