@@ -119,8 +119,15 @@ def _place(struck: str, venue: str, lines: list[Line]) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a text as a cell of the table takes it."""
+    """Return a text as a cell of the table takes it. What was denied after it was sent is a repeat of the same intent."""
+    text = re.sub(r"((?:unknown|filled|accepted)(?: → denied)+)", _repeats, text)
+    text = re.sub(r"(submitting(?: → denied)+)(?= → unknown)", _repeats, text)
     return re.sub(r"\s+", " ", text.replace("|", "/")).strip()
+
+
+def _repeats(found: re.Match[str]) -> str:
+    state, *denied = found[1].split(" → ")
+    return f"{state} ({len(denied)} {'repeat' if len(denied) == 1 else 'repeats'} denied)"
 
 
 def marked_rows(sources: Mapping[Path, str]) -> set[int]:

@@ -112,7 +112,7 @@ def test_order_that_was_not_taken_is_not_sent_only_after_the_whole_window(alpaca
     desk.venue.loopback.fault(NEVER_ARRIVED[name][1])
     assert desk.send(intent) == 0
     for _ in range(2):
-        desk.later(25)
+        desk.later(12)
         assert desk.chores() == 0
         assert desk.order(intent).status == "unknown"
     desk.settle()

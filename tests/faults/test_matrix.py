@@ -32,7 +32,7 @@ def test_named_test_exists(node: str) -> None:
 
 
 def test_page_shows_every_row_and_that_each_was_run() -> None:
-    shown = PAGE.read_text()
+    shown, _, _ = PAGE.read_text().partition("## Where each struck")
     for row, (fault, must) in ROWS.items():
         (line,) = [line for line in shown.splitlines() if line.startswith(f"| {row} | ")]
         assert line.startswith(f"| {row} | {fault} | {must} | ")

@@ -84,13 +84,13 @@ def test_killed_between_claim_and_socket_is_never_sent_by_another(kraken_desk: D
     assert desk.order(intent).status == "submitting"
     assert desk.send(intent) == 0
     assert desk.sent() == 0
-    desk.later(18)
+    desk.later(8)
     desk.chores()
     assert desk.order(intent).status == "submitting", "only its sender may end it before deadline and grace"
-    desk.later(2)
+    desk.later(12)
     desk.chores()
     assert desk.order(intent).status == "unknown"
-    for _ in range(3):
+    for _ in range(2):
         desk.later(9)
         desk.chores()
         assert desk.order(intent).status == "unknown", "not the whole window has passed"
