@@ -138,7 +138,7 @@ class _Round:
         orders.note_ended(account, listed, read.ended, asked_at)
 
     def _unsettled(self, account: Account, listed: tuple[ListedOrder, ...]) -> frozenset[str]:
-        return orders.unsettled_assets(facts.own_orders(account, listed), listed)
+        return orders.unsettled_assets(facts.own_orders(account, listed), listed, self.turn.started_at)
 
     def _measure(self, answer: Answer) -> None:
         try:

@@ -167,4 +167,5 @@ def own_of(order: Order) -> OwnOrder:
         status=OrderStatus(order.status),
         created_at=order.created_at,
         updated_at=order.updated_at,
+        looked_up_at=order.looked_up_at,
     )

@@ -106,6 +106,10 @@ def keep_baseline(
     figures = {asset: one.delta for asset, one in both.items()}
     with unit():
         sync = turn.locked_with_account()
+        if facts.read_books(sync.account).moved_since(books):
+            # What was booked since the books were read would be taken for the owner's, or be missing from it.
+            why = "something was booked while the baseline was taken"
+            return _keep_run(sync, turn, trigger, found=Counter(), view=None, verdicts={}, doubts={}, reason=why)
         movements.note_before(sync.account, history.all_movements(sorted_.external, read.transfers))
         movements.set_baselines(sync.account, figures, at=at)
         sync.baseline_at = sync.history_at = at

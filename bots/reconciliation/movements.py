@@ -24,6 +24,7 @@ from bots.models import (
     AccountSync,
     AssetBaseline,
     Bot,
+    BotStatus,
     Fill,
     MovementKind,
     Order,
@@ -148,9 +149,9 @@ def arm(bot: Bot) -> None:
     Called in the audit unit that sets the bot live. What was there between two times of trading is not looked through again. One
     that was taken a moment ago, since somebody wants to go live, is good as it is.
     """
-    others = Bot.objects.filter(venue=bot.venue, dry_run=False).exclude(pk=bot.pk).exists()
+    others = Bot.objects.filter(venue=bot.venue, dry_run=False).exclude(pk=bot.pk).exclude(status=BotStatus.ARCHIVED)
     account = Account.objects.filter(pk=account_name(bot.venue, is_live=True)).first()
-    if others or account is None or any(one.quantity for one in positions_of(account)):
+    if others.exists() or account is None or any(one.quantity for one in positions_of(account)):
         return
     old = Q(baseline_at__lt=timezone.now() - JUST_TAKEN) | Q(baseline_at__gt=timezone.now())
     AccountSync.objects.filter(old, account=account).update(baseline_at=None, doubts="{}", history_since=None)

@@ -1,8 +1,9 @@
 """What lists of orders lead to: look-ups of ours, rows for others', and differences about what cannot be either."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.db.models import Q
 from django.utils import timezone
@@ -74,17 +75,28 @@ def look_up_all(wanted: Iterable[tuple[OwnOrder, str]], broker: VenueBroker, tur
     return found
 
 
-def unsettled_assets(own: Iterable[OwnOrder], listed: Iterable[ListedOrder]) -> frozenset[str]:
-    """Return the assets of which an order is under way, or has fills at the venue that our books do not have yet."""
+def unsettled_assets(own: Iterable[OwnOrder], listed: Iterable[ListedOrder], since: datetime) -> frozenset[str]:
+    """Return the assets of which an order is under way, or has fills at the venue that our books do not have yet.
+
+    ``since`` is when the round began: an order that no list has, and that was asked for by itself since then, keeps nothing from
+    being judged. It may stay out of the lists for ever.
+    """
     there = {one.venue_order_id: one.filled_quantity for one in listed}
     moving = [
         one.symbol
         for one in own
         if one.is_in_flight
-        or (one.status in RESTING_STATES and there.get(one.venue_order_id) != one.filled_quantity)
+        or (one.status in RESTING_STATES and not _is_as_told(one, there, since))
         or one.status == OrderStatus.NOT_SENT
     ]
     return frozenset(asset for symbol in moving for asset in assets_of(symbol))
+
+
+def _is_as_told(own: OwnOrder, there: Mapping[str, Decimal], since: datetime) -> bool:
+    """Return whether our books have what the venue says of a resting order."""
+    if own.venue_order_id in there:
+        return there[own.venue_order_id] == own.filled_quantity
+    return own.looked_up_at is not None and own.looked_up_at >= since
 
 
 def note_ended(

@@ -68,7 +68,11 @@ def _accept(
     before = _still_so(account, found, seen_venue, now)
     after = settled(before)
     if after.held != before.held:
-        _shorten_books(account, found.asset, before.held - after.held, actor, reason)
+        try:
+            _shorten_books(account, found.asset, before.held - after.held, actor, reason)
+        except ValueError as error:
+            # A fill was booked between the look at the books and their locks.
+            raise SettleError("Our own figures are changing just now. Look at it again.") from error
     moved = after.baseline - before.baseline
     if moved:
         movements.settle(account, found.asset, moved, f"settled:{found.pk}")
