@@ -95,7 +95,7 @@ def state_blocks(state: StateReading) -> list[Block]:
     """Return what the trading state holds back."""
     if state.level == Level.ACTIVE:
         return []
-    return [Block("KILL_SWITCH", f"{STATE_TEXTS[state.level]}: {'; '.join(state.reasons)}.")]
+    return [Block("KILL_SWITCH", f"{STATE_TEXTS[state.level]}: {'; '.join(state.reasons).rstrip('.')}.")]
 
 
 def gate_blocks(bot: Bot) -> list[Block]:

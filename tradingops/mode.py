@@ -120,7 +120,9 @@ def _since(row: TradingState) -> str:
 
 def _held(row: TradingState) -> str:
     level = row.level if row.level in Level.values else Level.HALTED.value
-    return f"{scope_name(row.scope)} is {level} {_since(row)}{f': {row.reason}' if row.reason else ''}"
+    # A full stop follows, and some reasons have one.
+    why = row.reason.rstrip(".")
+    return f"{scope_name(row.scope)} is {level} {_since(row)}{f': {why}' if why else ''}"
 
 
 def scope_name(scope: str) -> str:

@@ -7,12 +7,14 @@ from enum import StrEnum
 from django.conf import settings
 
 from audit import figures
+from bots.blocks import state_blocks
 from bots.models import Account, Bot, BotStatus, Order, WorkerHeartbeat
 from bots.models.worker import WorkerKind
 from bots.order_states import OrderStatus
 from bots.workers.heartbeats import live
 from safety import live_gate
 from safety.intents import Level, Lock
+from safety.kill_switch import read_state
 from safety.readiness_values import VENUES, Finding, LiveReady, State
 from tradingops.environment import TOKEN_CHARS_MIN
 from tradingops.mode import ConsoleStatus
@@ -20,6 +22,7 @@ from tradingops.mode import ConsoleStatus
 VENUE_NAMES = {"kraken": "Kraken (crypto)", "alpaca": "Alpaca (stocks)"}
 MEASURED_WITHIN = timedelta(minutes=5)
 SENT_LONG_AGO = timedelta(minutes=5)
+SEE_ABOVE = "When its cause is dealt with, release it above."
 
 
 class Sign(StrEnum):
@@ -67,7 +70,7 @@ def checklist(status: ConsoleStatus, ready: LiveReady, locks: list[VenueLocks], 
         _token_line(),
         _allow_line(),
         _switch_line(status),
-        *(_venue_line(one, findings) for one in locks),
+        *(_held_line(one, status) or _venue_line(one, findings) for one in locks),
         _ready_line(ready),
     ]
 
@@ -104,6 +107,14 @@ def _switch_line(status: ConsoleStatus) -> Line:
         return Line("Kill switch", Sign.WARNING if count else Sign.OK, f"Not engaged.{held}")
     found = f"Trading is {status.level.value} {status.since}".strip() + f": {'; '.join(status.reasons)}."
     return Line("Kill switch", Sign.SHUT, found, "Find out why, then release it below.")
+
+
+def _held_line(one: VenueLocks, status: ConsoleStatus) -> Line | None:
+    """Return that a venue is held back by itself, while everything else is not; None when it is not."""
+    if status.level != Level.ACTIVE or not status.held_scopes:
+        return None
+    blocks = state_blocks(read_state(one.venue))
+    return Line(one.title, Sign.SHUT, blocks[0].message, SEE_ABOVE) if blocks else None
 
 
 def _venue_line(one: VenueLocks, findings: list[Finding]) -> Line:

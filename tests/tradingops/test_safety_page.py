@@ -192,6 +192,16 @@ class TestRights:
         assert state() == before
 
 
+def test_venue_that_is_halted_by_itself_is_not_called_fine(desk: Desk) -> None:
+    kill_switch.engage(Level.HALTED, "the venue refuses the key.", actor="automatic", scope="venue:kraken")
+    lines = section(desk.get(PAGE), "checklist").split("<li>")
+    kraken = next(one for one in lines if "Kraken (crypto)" in one)
+    assert "Trading is halted: the venue refuses the key. " in kraken
+    assert "refuses the key.." not in desk.get(PAGE)
+    alpaca = next(one for one in lines if "Alpaca (stocks)" in one)
+    assert "Trading is halted" not in alpaca
+
+
 class TestEngage:
     def test_level_scope_and_reason_are_kept(self, desk: Desk) -> None:
         bot = make_bot("scout")
