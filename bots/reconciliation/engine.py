@@ -94,7 +94,11 @@ class _Round:
         view = judging.view_of(account, figures_of(answer.report), before, self._unsettled(account, listed))
         others_changed = others_before - {one.venue_order_id for one in listed} or self.found["externals"]
         if trigger == "command" or view.wants_history or others_changed or history.is_due(sync, answer.asked_at):
-            self._read_history(account, broker, sync, listed, answer.asked_at)
+            try:
+                self._read_history(account, broker, sync, listed, answer.asked_at)
+            except (VenueError, MarketDataError, Postponed):
+                judging.keep_missing(self.turn, view)
+                raise
             unsettled = self._unsettled(account, listed)
             view = judging.view_of(account, figures_of(answer.report), before, unsettled, has_history=True)
         self._measure(answer)

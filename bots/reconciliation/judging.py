@@ -98,6 +98,24 @@ def keep(turn: Turn, view: View, trigger: str, found: Counter[str]) -> Reconcili
         return _keep_run(sync, turn, trigger, found, view, verdicts, doubts, now)
 
 
+def keep_missing(turn: Turn, view: View) -> None:
+    """Name what is missing from our positions, though the history could not be read: nothing in it would explain that.
+
+    The run fails all the same, and nothing else is judged. Raises TurnLost.
+    """
+    now = timezone.now()
+    with unit():
+        sync = turn.locked_with_account()
+        moved = facts.read_books(sync.account).moved_since(view.books)
+        short = [one for asset, one in view.standings.items() if one.missing and asset not in moved]
+        short = [one for one in short if view.verdicts[one.asset] == Verdict.SHORTAGE]
+        doubts, confirmed = confirm(_doubts(sync), short, now, view.tolerated)
+        for asset in confirmed:
+            differences.keep(sync.account, view.standings[asset], Verdict.SHORTAGE, now)
+        sync.doubts = _plain(doubts)
+        sync.save(update_fields=["doubts"])
+
+
 def keep_baseline(
     turn: Turn, trigger: str, venue: Mapping[str, Decimal], books: Books, read: History, sorted_: Sorted, at: datetime
 ) -> ReconciliationRun:
@@ -166,10 +184,7 @@ def _keep_run(
     sync.sound_at, sync.failing_since, sync.failure = now, None, ""
     if sync.wanted_at is not None and sync.wanted_at <= turn.started_at:
         sync.wanted_at, sync.wanted_by = None, ""
-    sync.doubts = {
-        asset: {"delta": one.delta, "missing": one.missing, "since": one.since.isoformat()}
-        for asset, one in doubts.items()
-    }
+    sync.doubts = _plain(doubts)
     sync.save()
     return ReconciliationRun.objects.create(
         account=sync.account,
@@ -224,6 +239,13 @@ def _doubts(sync: AccountSync) -> dict[str, Doubt]:
     except (KeyError, TypeError, ValueError, InvalidOperation):
         # What can't be read is found anew, and confirmed a round later.
         return {}
+
+
+def _plain(doubts: Mapping[str, Doubt]) -> dict[str, dict[str, object]]:
+    return {
+        asset: {"delta": one.delta, "missing": one.missing, "since": one.since.isoformat()}
+        for asset, one in doubts.items()
+    }
 
 
 def _figures(view: View, verdicts: Mapping[str, Verdict]) -> dict[str, dict[str, object]]:
