@@ -19,6 +19,7 @@ from safety.models import KillRun
 from tradingops.background import in_background
 from tradingops.failures import database_down
 from tradingops.mode import may_engage, scope_name, status_of
+from tradingops.safety_kill_panel import positions_open
 
 REASON = "The HALT button was pressed in the console"
 SEE_STATE = "safety.view_tradingstate"
@@ -66,4 +67,5 @@ def progress_context() -> dict[str, Any]:
     open_runs = list(KillRun.objects.filter(ended_at__isnull=True).order_by("-id")[:RUNS_SHOWN])
     runs = open_runs or list(KillRun.objects.order_by("-id")[:1])
     shown = [{"run": run, "scope": scope_name(run.scope)} for run in runs]
-    return {"runs": shown, "is_working": bool(open_runs), "now": timezone.now()}
+    held = positions_open() if any(run.is_flatten for run in runs) else 0
+    return {"runs": shown, "is_working": bool(open_runs), "positions_held": held, "now": timezone.now()}

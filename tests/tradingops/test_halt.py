@@ -15,10 +15,10 @@ from pytest_django import Settings as SettingsWrapper
 from audit.models import OperatorEvent
 from bots.models import Bot, Order, Position
 from safety import kill_switch
-from safety.intents import Level
+from safety.intents import Level, Side
 from safety.models import KillRun, Setting, TradingState
 from tests.bots.admin.conftest import Desk, desk
-from tests.bots.builders import floor, make_bot
+from tests.bots.builders import floor, make_bot, trade
 from tradingops.health import Mode, current_mode
 from tradingops.mode import read_status
 
@@ -170,8 +170,17 @@ class TestProgress:
         run = KillRun.objects.get()
         KillRun.objects.update(ended_at=run.engaged_at, drained_at=run.engaged_at, in_flight=[])
         part = desk.get("/admin/part/safety/progress/")
-        assert "Nothing is left to do" in part
+        assert "nothing more is under way" in part
         assert "every 2s" not in part
+
+    def test_flatten_says_what_is_still_held(self, desk: Desk) -> None:
+        trade(make_bot(), Side.BUY, "1")
+        desk.post(HALT)
+        assert "Still held" not in desk.get("/admin/part/safety/progress/")
+        KillRun.objects.update(is_flatten=True)
+        assert "Still held, paper and live together: 1 position<" in desk.get("/admin/part/safety/progress/")
+        Position.objects.update(quantity=Decimal(0), cost=Decimal(0))
+        assert "Still held: nothing" in desk.get("/admin/part/safety/progress/")
 
     def test_part_sends_strangers_to_the_sign_in(self, desk: Desk) -> None:
         desk.client.logout()
