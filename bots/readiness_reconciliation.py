@@ -31,8 +31,10 @@ def reconciliation_fresh(context: Context) -> Outcome:
     age = queries.last_sound_age(venue, is_live=True, now=context.now)
     why = f" The last round failed: {seen.failure}" if seen.failing_since is not None else ""
     if age is None:
+        if not why and seen.last_run is not None and seen.last_run.reason:
+            why = f" The last round waits: {seen.last_run.reason}."
         return failed(
-            f"Our books were never compared with {venue}.{why}",
+            f"Our books were never compared with {venue} since it is in use.{why}",
             "Wait for a minute, with the workers running. If it stays, run manage.py reconcile and do what it says.",
         )
     shown = figures.duration(max(0, int(age.total_seconds())))

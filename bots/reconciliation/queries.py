@@ -98,8 +98,11 @@ def open_about(venue: str, symbol: str, *, is_live: bool) -> tuple[Difference, .
 
 
 def last_sound_age(venue: str, *, is_live: bool, now: datetime) -> timedelta | None:
-    """Return how long ago an account was last compared soundly; None when it never was."""
-    sync = AccountSync.objects.filter(pk=account_name(venue, is_live=is_live)).first()
+    """Return how long ago an account was last compared soundly; None when it never was since it is in use.
+
+    Until its baseline is taken there is nothing to compare with: a round that only waits for a still moment compares nothing.
+    """
+    sync = AccountSync.objects.filter(pk=account_name(venue, is_live=is_live), baseline_at__isnull=False).first()
     return None if sync is None or sync.sound_at is None else now - sync.sound_at
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from bots import going_live
-from bots.models import AccountSync, Bot, ReconciliationRun
+from bots.models import AccountSync, Bot, Order, ReconciliationRun
 from bots.readiness_chores import due
 from bots.readiness_reconciliation import AGE_MAX
 from safety import readiness
@@ -48,6 +48,19 @@ class TestFresh:
         found = find(FRESH, "kraken")
         assert (found.blocks, "never compared" in found.found, "reconcile" in found.remedy) == (True, True, True)
         assert find(FRESH, "alpaca").state == State.NOT_USED
+
+    def test_account_whose_baseline_could_not_be_taken_blocks(self, bot: Bot, kraken: KrakenLoopback) -> None:
+        order = send(live_intent(bot, limit="98")).order
+        kraken.fill(order.venue_order_id, "0.1")
+        # It was looked up just now, so that it waits with its fill: there is no still moment to take the baseline in.
+        Order.objects.filter(pk=order.pk).update(looked_up_at=timezone.now() + timedelta(seconds=30))
+        assert round_at().state == "waits"
+        found = find(FRESH, "kraken")
+        assert (found.blocks, "never compared" in found.found, "something moved" in found.found) == (True, True, True)
+        Order.objects.filter(pk=order.pk).update(looked_up_at=None)
+        round_at(20)
+        assert round_at(30).state == "agrees"
+        assert find(FRESH, "kraken", now=timezone.now() + timedelta(seconds=31)).state == State.OK
 
     def test_five_minutes_is_the_limit(self, bot: Bot) -> None:
         round_at()
