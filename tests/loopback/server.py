@@ -212,6 +212,10 @@ class _Handler(BaseHTTPRequestHandler):
         entry.answered = time.monotonic()
 
     def _control(self, name: str, body: str) -> None:
+        if self.command != "POST" or self.headers.get("Origin") is not None:
+            # Tests have no origin; a browser that sends one shows somebody else's page.
+            self._send(b'"A page orders nothing of a venue."', 403)
+            return
         try:
             result, status = self.server.loopback.control(name, json.loads(body or "{}")), 200
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:

@@ -260,6 +260,27 @@ def test_page_refuses_the_form_of_another_page(venues: Venues, desk: str) -> Non
     assert Decimal(kraken_of(venues).balances()["ZUSD"]) == 10_005
 
 
+def test_page_answers_to_no_name_that_leads_here(venues: Venues, desk: str) -> None:
+    named = {"Host": f"evil.example:{desk.rpartition(':')[2]}"}
+    pressed = requests.post(
+        f"{desk}/money",
+        data={"venue": "kraken", "amount": "5"},
+        headers={**named, "Origin": f"http://{named['Host']}"},
+        timeout=10,
+    )
+    assert (pressed.status_code, requests.get(f"{desk}/", headers=named, timeout=10).status_code) == (403, 403)
+    assert requests.get(desk.replace("127.0.0.1", "localhost"), timeout=10).status_code == 200
+    assert Decimal(kraken_of(venues).balances()["ZUSD"]) == 10_000
+
+
+def test_venue_takes_orders_of_a_test_and_not_of_a_website(venues: Venues) -> None:
+    url = f"{venues.kraken.url}/_control/deposit"
+    asked = {"asset": "ZUSD", "amount": "5"}
+    foreign = requests.post(url, json=asked, headers={"Origin": "http://example.org"}, timeout=10)
+    assert (foreign.status_code, requests.get(url, json=asked, timeout=10).status_code) == (403, 403)
+    assert Decimal(kraken_of(venues).balances()["ZUSD"]) == 10_000
+
+
 def test_it_needs_nothing_but_what_the_console_needs() -> None:
     """``make rehearse`` installs the runtime requirements alone."""
     loads = (

@@ -3,6 +3,7 @@
 import logging
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -12,6 +13,7 @@ from tests.loopback.rehearsal.page import render
 from tests.loopback.rehearsal.venues import Venues
 
 log = logging.getLogger(__name__)
+NOT_HERE = b"Open this page by the address that the rehearsal printed."
 BODY_BYTES_MAX = 10_000
 TOLD_CHARS_MAX = 1_000
 
@@ -51,6 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Http
 
     def do_GET(self) -> None:
+        if not self._is_meant():
+            self._send(403, NOT_HERE, "text/plain")
+            return
         url = urlsplit(self.path)
         if url.path != "/":
             self._send(404, b"There is no such page.", "text/plain")
@@ -75,7 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(length).decode()
         # A page of somebody else must not press buttons here.
-        if self.headers.get("Origin") not in (None, f"http://{self.headers.get('Host')}"):
+        is_own = self.headers.get("Origin") in (None, f"http://{self.headers.get('Host')}")
+        if not (is_own and self._is_meant()):
             self._send(403, b"This form belongs to another page.", "text/plain")
             return
         form = {name: values[-1] for name, values in parse_qs(body).items()}
@@ -88,6 +94,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Location", f"/?told={quote(told[:TOLD_CHARS_MAX])}{bad}")
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def _is_meant(self) -> bool:
+        """Return whether the page was asked for by an address: a name may be another site's that was made to lead here."""
+        name = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        try:
+            return name == "localhost" or bool(ip_address(name))
+        except ValueError:
+            return False
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug(format, *args)
