@@ -35,7 +35,7 @@ from bots.brokers.base import (
     require_permit,
 )
 from bots.brokers.budget import Purpose, purpose_now, spending
-from bots.brokers.held_back import no_rules, not_reached, refused_here
+from bots.brokers.held_back import no_rules, not_acknowledged
 from bots.brokers.outcomes import CallFailed, Failure, Kind
 from bots.order_states import OrderStatus
 from safety.intents import MarketStatus, OrderIntent, Permit, Side
@@ -219,17 +219,9 @@ class AlpacaBroker:
             return OrderReport(OrderStatus.ACCEPTED, order_id, reason=reason)
 
     def _not_acknowledged(self, order: OrderIntent, failure: Failure) -> OrderReport:
-        if failure.kind == Kind.DUPLICATE:
-            # The order stands: its first answer never reached us.
-            found = self.look_up(order).found
-            if found is not None:
-                return found
-        if failure.is_local:
-            return refused_here(failure)
-        if failure.kind == Kind.NOT_REACHED:
-            return not_reached(failure)
-        status = OrderStatus.REJECTED if failure.is_definite else OrderStatus.UNKNOWN
-        return OrderReport(status, reason=failure.reason)
+        # A duplicate stands: its first answer never reached us.
+        standing = self.look_up(order).found if failure.kind == Kind.DUPLICATE else None
+        return standing or not_acknowledged(failure)
 
     def _look_up(self, order: OrderIntent, order_id: str, *, urgent: bool = False) -> LookUp:
         try:

@@ -16,15 +16,21 @@ def refused_here(failure: Failure) -> OrderReport:
     )
 
 
-def not_reached(failure: Failure) -> OrderReport:
-    """Return the report of an order whose connection was never made."""
-    return OrderReport(OrderStatus.REJECTED, reason=failure.reason, was_sent=False)
+def not_acknowledged(failure: Failure) -> OrderReport:
+    """Return the report of an order whose send ended in ``failure``. Unless the venue surely did not take it: UNKNOWN."""
+    if failure.is_local:
+        return refused_here(failure)
+    status = OrderStatus.REJECTED if failure.is_definite else OrderStatus.UNKNOWN
+    # A connection that was never made carried nothing.
+    return OrderReport(status, reason=failure.reason, was_sent=failure.kind != Kind.NOT_REACHED)
 
 
 def no_rules(failure: Failure) -> OrderReport:
     """Return the report of an order that was not sent because it does not fit its symbol's rules, or they are not known."""
     report = refused_here(failure)
-    denial = Denial("INSTRUMENT_RULES", f"{_sentence(failure)} Nothing was sent.", "the venue's rules", "does not fit")
+    # A venue that does not answer has said nothing about the order.
+    actual = "does not fit" if failure.kind is Kind.ORDER else "not known"
+    denial = Denial("INSTRUMENT_RULES", f"{_sentence(failure)} Nothing was sent.", "the venue's rules", actual)
     return OrderReport(report.status, reason=report.reason, was_sent=False, denial=denial)
 
 

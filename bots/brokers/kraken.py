@@ -28,7 +28,7 @@ from bots.brokers.base import (
     require_permit,
 )
 from bots.brokers.budget import Purpose, spending
-from bots.brokers.held_back import no_rules, not_reached, refused_here
+from bots.brokers.held_back import no_rules, not_acknowledged
 from bots.brokers.kraken_budget import EngineCall, cancel_of
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.kraken_line import KrakenLine
@@ -258,16 +258,8 @@ class KrakenBroker:
             return OrderReport(OrderStatus.ACCEPTED, order_id, reason=reason)
 
     def _not_acknowledged(self, order: OrderIntent, failure: Failure) -> OrderReport:
-        if failure.kind == Kind.DUPLICATE:
-            found = self.look_up(order).found
-            if found is not None:
-                return found
-        if failure.is_local:
-            return refused_here(failure)
-        if failure.kind == Kind.NOT_REACHED:
-            return not_reached(failure)
-        status = OrderStatus.REJECTED if failure.is_definite else OrderStatus.UNKNOWN
-        return OrderReport(status, reason=failure.reason)
+        standing = self.look_up(order).found if failure.kind == Kind.DUPLICATE else None
+        return standing or not_acknowledged(failure)
 
     def _look_up(self, order: OrderIntent, order_id: str, *, urgent: bool = False) -> LookUp:
         try:
@@ -363,9 +355,11 @@ class KrakenBroker:
             asked = {"start": str(start), "ofs": str(len(trades))}
             answer = self._ask("post_tradeshistory", asked, _soon(), urgent=urgent)
             page = entries(answer, "trades")
-            if not missing(page, trades):
-                return trades, is_whole(answer, len(trades))
+            is_news = bool(missing(page, trades))
             trades |= page
+            # Another page would cost two more of the key's requests; without a count only an empty one says that it was the last.
+            if not is_news or ("count" in answer and is_whole(answer, len(trades))):
+                return trades, is_whole(answer, len(trades))
         return trades, is_whole(answer, len(trades))
 
 
