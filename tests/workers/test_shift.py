@@ -96,10 +96,13 @@ class TestTicking:
         notes = Notebook([1], poll_seconds=1)
         runner = notes.runner()
         runner.round()
+        before = len(notes.ticked)
         notes.bots = {2}
         time.sleep(1.05)
         runner.round()
-        assert [tick.bot_id for tick in notes.ticked] == [1, 2]
+        # How often each came due depends on how long the rounds took.
+        assert {tick.bot_id for tick in notes.ticked[:before]} == {1}
+        assert {tick.bot_id for tick in notes.ticked[before:]} == {2}
 
     def test_heartbeat_shows_shards_ticks_and_lag(self) -> None:
         runner = Notebook([1, 2]).runner()
