@@ -8,12 +8,12 @@ from decimal import Decimal, localcontext
 from audit.log import unit
 from bots.account_chores import price_usd
 from bots.books import EXACT
-from bots.brokers.base import ListedFill, ListedOrder, Transfer, VenueBroker
+from bots.brokers.base import ListedFill, ListedOrder, Transfer, TransferKind, VenueBroker
 from bots.models import Account, AccountSync
 from bots.reconciliation import facts, movements
-from bots.reconciliation.balances import Movement, movement_of_transfer, movements_of_fill
+from bots.reconciliation.balances import MONEY, Movement, movement_of_transfer, movements_of_fill
 from bots.reconciliation.compare import FillFacts, OwnOrder, sort_fills
-from bots.reconciliation.movements import NEUTRAL, Valued
+from bots.reconciliation.movements import MADE_OF_HELD, NEUTRAL, Valued
 from bots.reconciliation.turns import Turn
 
 #: How often the history is read when nothing asks for it.
@@ -122,6 +122,8 @@ def _before(fill: ListedFill) -> datetime:
 
 def _value_usd(account: Account, movement: Movement, now: datetime) -> Decimal | None:
     if movement.kind not in NEUTRAL:
+        return None
+    if movement.kind == TransferKind.OTHER and account.venue in MADE_OF_HELD and movement.asset not in MONEY:
         return None
     price = price_usd(account.venue, movement.asset, now)
     with localcontext(EXACT):

@@ -41,6 +41,8 @@ LISTED_BY_DAY = {"alpaca": timedelta(days=3)}
 JUST_TAKEN = timedelta(seconds=60)
 #: Movements that are neither gain nor loss: they move what losses are judged by. Trades of others do not, see the ADR.
 NEUTRAL = frozenset({"deposit", "withdrawal", "reward", "other"})
+#: Venues where what is called OTHER of an asset is made of what was held before, as in a split or a merger: it brings no worth.
+MADE_OF_HELD = frozenset({"alpaca"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ import time_machine
 from django.utils import timezone
 from pytest_django import Settings
 
-from bots.models import AccountMovement, AssetBaseline, Bot, Difference, Order, ReconciliationRun
+from bots.brokers.base import Transfer, TransferKind
+from bots.models import Account, AccountMovement, AssetBaseline, Bot, Difference, Order, ReconciliationRun
 from bots.order_states import OrderStatus
-from bots.reconciliation import chores
+from bots.reconciliation import chores, history
 from bots.reconciliation.engine import reconcile
 from bots.reconciliation.queries import overview, view
 from safety.intents import Side
@@ -85,6 +86,18 @@ def test_deposits_move_the_baseline_once(desk: tuple[Bot, AlpacaAccount]) -> Non
     assert baseline(bot, "USD") - before == Decimal("150.25")
     assert AccountMovement.objects.filter(counts=True).count() == 2
     assert_agrees(bot, there)
+
+
+def test_shares_that_a_split_adds_are_no_gain_that_a_loss_is_judged_by(desk: tuple[Bot, AlpacaAccount]) -> None:
+    bot, _ = desk
+    now, account = timezone.now(), view("alpaca", is_live=bot.is_live).name
+    moved = [
+        Transfer("a1", TransferKind.OTHER, AAPL, Decimal("0.9"), now),
+        Transfer("a2", TransferKind.DEPOSIT, AAPL, Decimal("0.1"), now),
+        Transfer("a3", TransferKind.OTHER, "USD", Decimal("0.5"), now),
+    ]
+    found = history.valued(Account.objects.get(pk=account), (), moved, now)
+    assert [one.value_usd is None for one in found] == [True, False, False]
 
 
 def test_shares_that_are_gone_close_the_symbol(desk: tuple[Bot, AlpacaAccount]) -> None:
