@@ -110,7 +110,7 @@ class TestTicking:
         runner.round()
         shown = runner.shown()
         assert (shown["ticks"], shown["bots"]) == (2, 2)
-        assert 0 <= shown["lag_ms_p99"] <= shown["lag_ms_max"] < 1000
+        assert 0 <= shown["lag_ms_p99"] <= shown["lag_ms_max"] < 30_000
         row = live(WorkerKind.RUNNER).get()
         assert (row.worker_id, row.cluster_id) == (runner.heart.worker_id, "runners@here:1")
 
@@ -207,7 +207,7 @@ class TestFailing:
                 raise error
 
         notes = Notebook([1, 2, 3], poll_seconds=1, hook=fail_once)
-        notes.runner(life_s=3.5).run()
+        notes.runner(life_s=6).run()
         sizes = [len(batch) for batch in notes.batches]
         assert sizes[:3] == [1, 1, 1]
         assert sum(sizes) >= 8
