@@ -60,7 +60,7 @@ def idle_for(minutes: int, chores: list[Chore]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("has_switch", [False, True], ids=["usual", "with the dead-man switch"])
-def test_idle_desk_with_five_resting_orders_uses_half_of_the_smallest_tier_at_most(
+def test_idle_desk_with_five_resting_orders_leaves_room_on_the_smallest_tier(
     committed_db: CommittedDatabase,
     kraken: KrakenLoopback,
     settings: Settings,
@@ -82,7 +82,7 @@ def test_idle_desk_with_five_resting_orders_uses_half_of_the_smallest_tier_at_mo
     units, asked = cost(kraken, before)
     assert asked["OpenOrders"] >= 2 * MINUTES
     assert bool(asked["CancelAllOrdersAfter"]) == has_switch
-    # On an idle machine 38 %, and 51 % with the dead-man switch; a busy one repeats some questions that were not answered in time.
+    # On an idle machine 38 %, and 51 % with the dead-man switch; a busy one asks some questions again.
     falls_off = MINUTES * 60_000 / STARTER.ms_per_unit
     assert units < falls_off * (0.7 if has_switch else 0.6), asked
     # Under the budget that ships, nothing of it was ever held back.
