@@ -68,9 +68,17 @@ static: $(VENV)/.dev
 	@$(BIN)/mypy
 	@found=$$($(BIN)/lint-imports --no-cache) || { echo "$$found" >&2; exit 1; }
 
+# In CI what failed is tried once more, by itself and said aloud, since a shared machine may stand still for seconds. A fault is no
+# matter of luck: when a test of tests/faults failed, nothing is tried again.
+FAILED := .pytest_cache/v/cache/lastfailed
+define tested
+@run() { $(1) "$$@"; }; run || { test -n "$$CI" -a -e $(FAILED) && ! grep -q '"tests/faults/' $(FAILED) \
+  && echo "== FAILED ABOVE. Once more, by itself:" && run --last-failed --last-failed-no-failures none; }
+endef
+
 test-sqlite: $(VENV)/.dev
 	@echo "== tests on SQLite"
-	@TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) -m "$(SQLITE_MARKS)"
+	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) -m "$(SQLITE_MARKS)")
 
 # What "make test" leaves out on SQLite, for CI, which has just run it on the same tree.
 test-slow:
@@ -79,8 +87,8 @@ test-slow:
 # Only what touches the database: the rest does not depend on it. TEST_POSTGRES_URL names a server; else one is brought along.
 test-postgres: $(VENV)/.dev
 	@echo "== database tests on PostgreSQL"
-	@TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
-	  $(PYTEST) -n $(PYTEST_WORKERS) -m "$(POSTGRES_MARKS)" --database-only $(ROOMS)
+	$(call tested,TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
+	  $(PYTEST) -n $(PYTEST_WORKERS) -m "$(POSTGRES_MARKS)" --database-only $(ROOMS))
 
 # What "make test" leaves out on PostgreSQL, for CI, which has just run it on the same tree: real workers, slow proofs, the pages.
 OTHER_ROOMS = $(filter-out $(CORE_ROOMS) tests/__pycache__ tests/browser,$(patsubst %/,%,$(wildcard tests/*/)))
@@ -90,7 +98,7 @@ test-postgres-rest:
 
 test-browser: $(VENV)/.dev
 	@echo "== browser tests"
-	@TEST_DATABASE=sqlite $(PYTEST) -m browser
+	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -m browser)
 
 # Installation. Each stamp is as new as what it was installed from.
 
