@@ -42,6 +42,10 @@ class ErrorOut(Schema):
     reasons: list[Reason]
 
 
+#: What an endpoint may answer besides success, for its schema.
+REFUSALS = dict.fromkeys((401, 403, 404, 409, 422, 429, 503), ErrorOut)
+
+
 def error(status: int, message: str, reasons: list[dict[str, str]] | None = None, code: str = "") -> JsonResponse:
     """Return an error in the API's shape. Without a code, the status names it."""
     body = {"code": code or CODES.get(HTTPStatus(status), "error"), "message": message, "reasons": reasons or []}

@@ -1,0 +1,102 @@
+"""Orders over the API: thin over the executor and orders by hand."""
+
+from datetime import datetime
+from decimal import Decimal
+from http import HTTPStatus
+
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from ninja import Router, Schema, Status
+from pydantic import Field, ValidationInfo, field_validator
+
+from audit.decimals import decimal_text
+from bots import hand_orders
+from bots.hand_orders import HandOrder
+from bots.models import Bot, Order
+from safety.intents import OrderType, Side
+from safety.permissions import OPERATE_BOT, TRADE_LIVE
+from tradingops.api.auth import Caller, caller_of
+from tradingops.api.errors import REFUSALS, Refused
+from tradingops.api.values import Figure, text_of
+
+router = Router(tags=["orders"])
+
+
+class OrderIn(Schema):
+    """An order of a bot. ``limit_price`` is needed for a limit order, and for no other."""
+
+    bot_id: int = Field(ge=1, le=2**63 - 1)
+    side: Side
+    type: OrderType
+    quantity: Figure
+    limit_price: Figure | None = Field(None, validate_default=True)
+    reduce_only: bool = False
+
+    @field_validator("limit_price")
+    @classmethod
+    def _fits_type(cls, price: Decimal | None, info: ValidationInfo) -> Decimal | None:
+        """Refuse a limit order without its price, and a market order with one."""
+        order_type = info.data.get("type")
+        if order_type == OrderType.LIMIT and price is None:
+            raise ValueError("a limit order needs its limit_price")
+        if order_type == OrderType.MARKET and price is not None:
+            raise ValueError("a market order has no limit_price: leave it out")
+        return price
+
+
+class OrderOut(Schema):
+    """An order as it stands. A status of ``unknown`` means that it was sent and nobody knows yet what the venue did."""
+
+    client_order_id: str
+    bot_id: int | None
+    venue: str
+    symbol: str
+    side: str
+    type: str
+    status: str
+    quantity: str
+    filled_quantity: str
+    limit_price: str | None
+    average_price: str | None
+    is_live: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@router.post("/orders", response={201: OrderOut, **REFUSALS}, summary="Place an order of a bot")
+def place_order(request: HttpRequest, payload: OrderIn) -> Status[OrderOut]:
+    """Place one order through the gate and the executor. 409 names every control that denied it."""
+    asker, bot = caller_of(request), get_object_or_404(Bot, pk=payload.bot_id)
+    _may_order(asker, bot)
+    wanted = HandOrder(payload.side, payload.type, payload.quantity, payload.limit_price, payload.reduce_only, "API")
+    submission = hand_orders.place_order(bot.pk, wanted, actor=asker.actor, is_live=bot.is_live)
+    if submission.is_denied:
+        raise Refused(HTTPStatus.CONFLICT, "The order was denied. Nothing was sent.", submission.denials)
+    return Status(HTTPStatus.CREATED, shown(submission.order))
+
+
+def _may_order(asker: Caller, bot: Bot) -> None:
+    if bot.is_live:
+        asker.require_live(OPERATE_BOT, TRADE_LIVE)
+    else:
+        asker.require(OPERATE_BOT)
+
+
+def shown(order: Order) -> OrderOut:
+    """Return an order as the API shows it."""
+    return OrderOut(
+        client_order_id=order.client_order_id,
+        bot_id=order.bot_id,
+        venue=order.venue,
+        symbol=order.symbol,
+        side=order.side,
+        type=order.type,
+        status=order.status,
+        quantity=decimal_text(order.quantity),
+        filled_quantity=decimal_text(order.filled_quantity),
+        limit_price=text_of(order.limit_price),
+        average_price=text_of(order.average_price),
+        is_live=order.is_live,
+        created_at=order.created_at,
+        updated_at=order.updated_at,
+    )
