@@ -7,7 +7,19 @@ from django.db import models
 from django.db.models import Q
 
 from audit.fields import CanonicalJSONField, ExactDecimalField, canonical_json
+from safety.api_models import ApiFailure, ApiToken
 from safety.intents import Level
+
+__all__ = [
+    "ApiFailure",
+    "ApiToken",
+    "KillRun",
+    "NotificationPrefs",
+    "ReadinessRun",
+    "RiskLimits",
+    "Setting",
+    "TradingState",
+]
 
 
 class Setting(models.Model):
@@ -208,3 +220,32 @@ class NotificationPrefs(models.Model):
                 "quiet_hours": {"from": quiet_from, "until": quiet_until},
             }
         )
+
+
+class ApiRequest(models.Model):
+    """A request over the API that carried an Idempotency-Key: what it asked for, and what it made.
+
+    Written before anything is done. ``made`` is the client order id that its order has or will have, or the id of the bot that it
+    made. What became of an order is read from the order; ``outcome`` holds a denial that left none. ``holder`` is the attempt
+    that works on it, until ``claimed_until``; when that has passed, another attempt may take over.
+    """
+
+    caller = models.CharField(max_length=200)
+    key = models.CharField(max_length=255)
+    endpoint = models.CharField(max_length=40)
+    body_hash = models.CharField(max_length=64)
+    made = models.CharField(max_length=20, blank=True)
+    outcome = CanonicalJSONField(null=True)
+    holder = models.CharField(max_length=32)
+    claimed_at = models.DateTimeField()
+    claimed_until = models.DateTimeField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "api_requests"
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["caller", "key"], name="api_request_key_is_used_once")]
+        indexes = [models.Index(fields=["created_at"], name="api_request_age")]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint} {self.created_at:%Y-%m-%d %H:%M:%S}"
