@@ -21,7 +21,7 @@ def may_be_seen(app: str, *names: str) -> migrations.RunPython:
         groups = apps.get_model("auth", "Group").objects.using(using).filter(name__in=GROUPS)
         seeing = groups.filter(permissions__codename="view_account", permissions__content_type__app_label="bots")
         for name in names:
-            model = name.replace(" ", "")
+            model = name.replace(" ", "").lower()
             kind, _ = types.get_or_create(app_label=app, model=model)
             right, _ = rights.get_or_create(
                 content_type=kind, codename=f"view_{model}", defaults={"name": f"Can view {name}"}

@@ -7,19 +7,9 @@ from django.db import models
 from django.db.models import Q
 
 from audit.fields import CanonicalJSONField, ExactDecimalField, canonical_json
-from safety.api_models import ApiFailure, ApiToken
+from safety.api_models import ApiFailure as ApiFailure
+from safety.api_models import ApiToken as ApiToken
 from safety.intents import Level
-
-__all__ = [
-    "ApiFailure",
-    "ApiToken",
-    "KillRun",
-    "NotificationPrefs",
-    "ReadinessRun",
-    "RiskLimits",
-    "Setting",
-    "TradingState",
-]
 
 
 class Setting(models.Model):

@@ -16,6 +16,8 @@ ENGAGE = "safety.engage_kill_switch"
 RELEASE = "safety.release_kill_switch"
 CHANGE_LIMITS = "safety.change_risklimits"
 CHANGE_NOTIFICATIONS = "safety.change_notificationprefs"
+#: Make and revoke the API's scoped tokens.
+MANAGE_TOKENS = "safety.manage_api_tokens"
 RUN_READINESS = "safety.run_readiness"
 
 VIEWER, OPERATOR, RISK_MANAGER = "Viewer", "Operator", "Risk manager"
