@@ -8,6 +8,7 @@ of an answer ever passes through a float.
 
 import importlib
 import json
+import sys
 import threading
 from collections.abc import Mapping
 from decimal import Decimal
@@ -91,11 +92,12 @@ class AlpacaClient:
         """
         rest = self._rest()
         rest._session.timeout_s = timeout_ms / 1000
+        before = sys.exc_info()[1]
         try:
             return rest._request(method, path, dict(params or body or {}), api_version=version)
         except Exception as error:
             # Once the request may have left, whatever comes up (a RecursionError on an odd body, too) leaves the outcome open.
-            raise CallFailed(judge_alpaca(error)) from error
+            raise CallFailed(judge_alpaca(error, before)) from error
 
     @property
     def left(self) -> int | None:

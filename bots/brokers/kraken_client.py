@@ -101,12 +101,13 @@ def _call(exchange: Any, method: str, params: Mapping[str, str], timeout_ms: int
     exchange.timeout = timeout_ms
     # What ccxt keeps of the last answer must never be read as the answer to this request.
     exchange.last_http_response = None
+    before = sys.exc_info()[1]
     try:
         with localcontext():
             answer = getattr(exchange, method)(dict(params))
     except Exception as error:
         # Once the request may have left, whatever ccxt raises (an IndexError on an odd body, too) leaves the outcome open.
-        raise CallFailed(judge(error)) from error
+        raise CallFailed(judge(error, before)) from error
     result = answer.get("result") if isinstance(answer, dict) else None
     # ccxt raises nothing for a page of HTML, an empty body or half a JSON under HTTP 200.
     if not isinstance(result, dict) or answer.get("error") not in ([], None):

@@ -132,21 +132,24 @@ NEVER_CONNECTED = frozenset({"NewConnectionError", "ConnectTimeoutError", "NameR
 _VENUE_ERROR = re.compile(r'"(E[A-Za-z]+:[^"]{1,200})"')
 
 
-def judge(error: BaseException) -> Failure:
-    """Return what ``error``, raised by ccxt or on the way to the venue, means for what was asked."""
+def judge(error: BaseException, before: BaseException | None = None) -> Failure:
+    """Return what ``error``, raised by ccxt or on the way to the venue, means for what was asked.
+
+    ``before`` is what was being handled already when it was asked: it says nothing of this question.
+    """
     said = _VENUE_ERROR.findall(str(error))
     if said:
         return judge_texts(said)
-    return _judge_class(error, "Kraken", CLASSES)
+    return _judge_class(error, "Kraken", CLASSES, before)
 
 
-def judge_alpaca(error: BaseException) -> Failure:
-    """Return what ``error``, raised by alpaca-py or on the way to the venue, means for what was asked."""
+def judge_alpaca(error: BaseException, before: BaseException | None = None) -> Failure:
+    """Return what ``error``, raised by alpaca-py or on the way to the venue, means; ``before`` as for ``judge``."""
     status = getattr(error, "status_code", None)
     # Only an APIError has a status. Its own ``code`` and ``message`` raise on a body without them: the text is read here.
     if isinstance(status, int):
         return judge_alpaca_answer(status, str(error))
-    return _judge_class(error, "Alpaca", ALPACA_CLASSES)
+    return _judge_class(error, "Alpaca", ALPACA_CLASSES, before)
 
 
 def judge_alpaca_answer(status: int, body: str) -> Failure:
@@ -178,8 +181,10 @@ def _alpaca_said(body: str) -> tuple[int | None, str] | None:
     return (code if type(code) is int else None), found["message"]
 
 
-def _judge_class(error: BaseException, venue: str, classes: Mapping[str, tuple[Kind, str]]) -> Failure:
-    if NEVER_CONNECTED.intersection(type(one).__name__ for one in _causes(error)):
+def _judge_class(
+    error: BaseException, venue: str, classes: Mapping[str, tuple[Kind, str]], before: BaseException | None
+) -> Failure:
+    if NEVER_CONNECTED.intersection(type(one).__name__ for one in _causes(error, before)):
         return Failure(Kind.NOT_REACHED, f"{venue} could not be reached: nothing was sent")
     # The most special class first: ccxt's RequestTimeout is a NetworkError too.
     for parent in type(error).__mro__:
@@ -201,13 +206,17 @@ def _judge_text(text: str) -> Failure:
     return Failure(Kind.UNKNOWN, f"Kraken answered with an error that is not known here ({text})")
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return an error with everything it came from; requests keeps urllib3's errors as arguments and ``reason``."""
+def _causes(error: BaseException, before: BaseException | None) -> list[BaseException]:
+    """Return an error with everything it came from; requests keeps urllib3's errors as arguments and ``reason``.
+
+    Python hangs what was being handled ``before`` the question onto every error that it raises meanwhile. An older connection
+    that never stood up must not make an order that may have left look as if nothing was sent.
+    """
     found: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting and len(found) < 50:
         one = waiting.pop()
-        if isinstance(one, BaseException) and one not in found:
+        if isinstance(one, BaseException) and one is not before and one not in found:
             found.append(one)
             waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
     return found

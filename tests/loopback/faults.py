@@ -22,6 +22,7 @@ class Reply(StrEnum):
     STATUS = "status"
     ERROR = "error"
     TRICKLE = "trickle"
+    TRICKLE_HEAD = "trickle_head"
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,11 @@ def venue_error(path: str, error: str, *, count: int = 1, is_carried_out: bool =
 def trickle(path: str, *, count: int = 1) -> Fault:
     """Return: the answer comes byte by byte, two in a second, so that no single wait is ever long."""
     return Fault(path, Reply.TRICKLE, count)
+
+
+def trickle_head(path: str, *, count: int = 1, is_carried_out: bool = True) -> Fault:
+    """Return: the headers come byte by byte, two in a second, so that the answer itself is far away."""
+    return Fault(path, Reply.TRICKLE_HEAD, count, is_carried_out=is_carried_out)
 
 
 def invisible(path: str, invisible_s: float, *, count: int = 1) -> Fault:

@@ -233,11 +233,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut_off()
         elif fault.reply == Reply.TRICKLE:
             self._head(len(body), 200, "application/json")
-            for byte in body:
-                self.wfile.write(bytes([byte]))
-                self.wfile.flush()
-                if self.server.loopback.closing.wait(0.5):
-                    return
+            self._trickle(body)
+        elif fault.reply == Reply.TRICKLE_HEAD:
+            self._trickle(b"HTTP/1.1 200 OK\r\nX-Patience: " + b"z" * 200)
+            self._cut_off()
         elif fault.reply == Reply.HALF:
             self._send(body[: len(body) // 2], 200)
         elif fault.reply == Reply.EMPTY:
@@ -251,6 +250,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(_text(told), told.status, headers=told.headers)
         else:
             self._send(body, answer.status, headers=answer.headers)
+
+    def _trickle(self, text: bytes) -> None:
+        for byte in text:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            if self.server.loopback.closing.wait(0.5):
+                return
 
     def _head(self, length: int, status: int, kind: str, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

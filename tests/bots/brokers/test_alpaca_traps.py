@@ -142,6 +142,26 @@ def test_answer_that_trickles_in_is_given_up(alpaca: AlpacaLoopback) -> None:
     assert timezone.now() - began < timedelta(seconds=30)
 
 
+def test_headers_that_trickle_in_are_given_up_in_time(alpaca: AlpacaLoopback) -> None:
+    alpaca.paper.fault(faults.trickle_head(POST))
+    began, order = timezone.now(), stock_order()
+    assert send(alpaca.paper, order, within_s=6).status == OrderStatus.UNKNOWN
+    assert timezone.now() - began < timedelta(seconds=30)
+    assert broker_at(alpaca.paper).look_up(order).found is not None
+
+
+def test_older_failure_that_is_being_handled_says_nothing_of_this_question(alpaca: AlpacaLoopback) -> None:
+    account = alpaca.paper
+    account.fault(faults.reset("GET /v2/clock"))
+    client = AlpacaClient(account.url, account.key, account.secret)
+    try:
+        AlpacaClient("http://127.0.0.1:9", "k", "s").ask("GET", "/clock", timeout_ms=2000)
+    except CallFailed:
+        with pytest.raises(CallFailed) as caught:
+            client.ask("GET", "/clock", timeout_ms=2000)
+    assert caught.value.failure.kind == Kind.UNKNOWN
+
+
 def test_redirect_is_not_followed_and_no_success(alpaca: AlpacaLoopback) -> None:
     account = alpaca.paper
     account.fault(faults.http_status(POST, 307, is_carried_out=False))

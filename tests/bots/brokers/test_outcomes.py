@@ -1,9 +1,12 @@
 """The table of failures, row by row: through the real ccxt where the venue can say it, by hand where it cannot."""
 
+import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import requests
+import urllib3
 from django.utils import timezone
 
 from bots.brokers.kraken_client import KrakenClient, load_exchange_class
@@ -103,6 +106,38 @@ def test_connection_that_never_stood_up_sent_nothing() -> None:
     with pytest.raises(CallFailed) as caught:
         KrakenClient("http://127.0.0.1:9").public("get_time", {}, timeout_ms=1000)
     assert caught.value.failure.kind == Kind.NOT_REACHED
+
+
+def test_connection_that_stood_up_too_late_sends_nothing(
+    kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = urllib3.util.connection.create_connection
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.6)
+        return connect(*args, **kwargs)
+
+    monkeypatch.setattr(urllib3.util.connection, "create_connection", late)
+    assert ask(kraken).kind == Kind.NOT_REACHED
+    assert kraken.log("Time") == []
+
+
+def test_headers_that_trickle_in_are_given_up_in_time(kraken: KrakenLoopback) -> None:
+    kraken.fault(faults.trickle_head("Time"))
+    began = time.monotonic()
+    assert ask(kraken).kind == Kind.UNKNOWN
+    assert time.monotonic() - began < 20
+    # The connection that was given up is not used again.
+    assert "unixtime" in KrakenClient(kraken.url).public("get_time", {}, timeout_ms=4_000)
+
+
+def test_older_failure_that_is_being_handled_says_nothing_of_this_question(kraken: KrakenLoopback) -> None:
+    """Else an order whose answer was lost would count as never sent, since another connection had failed just before."""
+    kraken.fault(faults.reset("Time"))
+    try:
+        requests.get("http://127.0.0.1:9", timeout=2)
+    except requests.exceptions.ConnectionError:
+        assert ask(kraken).kind == Kind.UNKNOWN
 
 
 @pytest.mark.parametrize(
