@@ -4,6 +4,7 @@ A restored backup, or a failover that lost the last seconds, forgets orders that
 over installation, bot, due time and leg, so that it proves all four. The id of a person's order is random and proves nothing.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,8 @@ from bots.reconciliation.compare import looks_like_ours
 from bots.strategies import registry
 from bots.strategies.schema import ParamError
 from bots.workers.schedule import latest_due
+
+log = logging.getLogger(__name__)
 
 #: An order leaves so soon after its tick was due: a claim lives 5 s, and a tick is at most this late.
 LOOK_BACK = timedelta(seconds=90)
@@ -63,5 +66,11 @@ def _legs(bot: Bot) -> tuple[str, ...]:
         planned = [one.name for one in registry.get(bot.strategy).ladder(clean_params(bot), bot.capital_usd)]
     except (ParamError, registry.UnknownStrategyError):
         # Settings from before the restore may not make a ladder any more.
+        planned = []
+    except Exception:
+        # A strategy is anybody's code: one that fails must not keep its whole account from being compared.
+        log.exception(
+            "bot %s: its strategy could not name its orders; without them fewer can be proven its own", bot.pk
+        )
         planned = []
     return tuple(dict.fromkeys([*planned, "exit", *had]))

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -14,10 +15,13 @@ from bots.models import AccountMovement, Bot, Fill, Order
 from bots.order_ids import installation_id, random_order_id, tick_order_id
 from bots.order_states import OrderStatus
 from bots.reconciliation.settling import settle
+from bots.strategies import registry
+from bots.strategies.base import PlannedLeg
+from bots.strategies.smart_dca import SmartDca
 from bots.workers.schedule import latest_due
 from safety.intents import Side
 from tests.bots.builders import events_of, position_of
-from tests.bots.live import live_intent, send, stored
+from tests.bots.live import live_bot, live_intent, send, stored
 from tests.bots.reconciliation.desk import alarms, assert_agrees, baseline, entry, open_differences, round_at
 from tests.loopback import faults
 from tests.loopback.client import KrakenLoopback
@@ -127,6 +131,34 @@ def test_order_of_a_tick_that_the_database_forgot_is_adopted_by_its_bot(armed: B
     round_at(61)
     assert_agrees(kraken, armed)
     assert baseline("BTC") == Decimal("0.5")
+
+
+class Broken(SmartDca):
+    """A strategy of somebody's that fails on its own settings."""
+
+    key = "broken"
+
+    def ladder(self, params: dict[str, Any], capital_usd: Decimal) -> tuple[PlannedLeg, ...]:
+        raise ZeroDivisionError("a step of nothing")
+
+
+def test_strategy_that_fails_does_not_stop_its_account_s_reconciliation(
+    armed: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._strategies, Broken.key, Broken())
+    broken = live_bot("broken", running=False)
+    Bot.objects.filter(pk=broken.pk).update(strategy=Broken.key)
+    ids = {}
+    for bot, leg in ((broken, "base"), (broken, "exit"), (armed, "base")):
+        due_at = latest_due(bot.pk, bot.poll_seconds, timezone.now())
+        ids[bot.name, leg] = tick_order_id(installation_id(), bot.pk, due_at, leg)
+        by_hand(kraken, "buy", "0.2", ids[bot.name, leg])
+    assert round_at(trigger="command").state != "failed"
+    # What can still be proven is: an exit has the same name in every strategy.
+    for key, bot in ((("live", "base"), armed), (("broken", "exit"), broken)):
+        assert Order.objects.get(client_order_id=ids[key]).bot_id == bot.pk
+    assert not Order.objects.filter(client_order_id=ids["broken", "base"]).exists()
+    assert Order.objects.filter(status=OrderStatus.EXTERNAL).count() == 1
 
 
 @pytest.mark.parametrize("kind", ["manual", "tick of another"])
