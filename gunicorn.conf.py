@@ -14,10 +14,11 @@ _host = f"[{_environment.host}]" if ":" in _environment.host else _environment.h
 
 bind = f"{_host}:{_environment.port}"
 wsgi_app = "tradingops.wsgi:application"
-# Threads, since requests wait for the database and event streams hold one each; two processes, so that one may die.
+# Threads, since requests wait for the database and event streams hold one each; two processes, so that one may die. Streams
+# take six threads of a process at most (tradingops/api/stream_hub.py), so that the kill switch finds one.
 worker_class = "gthread"
 workers = 2
-threads = 8
+threads = 12
 # Loaded once and shared: half the memory and half the time to the first answer.
 preload_app = True
 control_socket_disable = True
@@ -36,13 +37,15 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Give each worker connections of its own, which no fork may share, and let it tell that it lives."""
+    """Give each worker connections of its own, which no fork may share, and let it tell that it lives, and streams that it ends."""
     from django.db import connections
 
     from tradingops import web_heartbeat
+    from tradingops.api.stream_hub import hub
 
     connections.close_all()
     web_heartbeat.start()
+    hub.stop_when(lambda: not worker.alive)
 
 
 def worker_exit(server: Any, worker: Any) -> None:

@@ -31,7 +31,7 @@ def limit_sessions(get_response: Callable[[HttpRequest], HttpResponse]) -> Calla
         # Without a session cookie there is nothing to be read.
         if request.session.session_key is None or SESSION_KEY not in request.session:
             return get_response(request)
-        why = _over(request)
+        why = why_over(request)
         if not why:
             if not is_polling(request) and now_s() - request.session[ACTIVE_AT] >= NOTED_EVERY_S:
                 request.session[ACTIVE_AT] = now_s()
@@ -54,7 +54,7 @@ def is_polling(request: HttpRequest) -> bool:
     return by_script or request.headers.get("Accept", "").startswith(("application/json", "text/event-stream"))
 
 
-def _over(request: HttpRequest) -> str:
+def why_over(request: HttpRequest) -> str:
     """Return why the session is over, or an empty text. One without its times, or from the future, is over."""
     began, active, now = request.session.get(SIGNED_IN_AT), request.session.get(ACTIVE_AT), now_s()
     if not isinstance(began, int) or not isinstance(active, int) or max(began, active) > now + SKEW_S:
