@@ -1,6 +1,7 @@
 """Orders by hand: what a person or a script asks for directly, through the same gate and executor as a bot's own."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 
 from django.utils import timezone
@@ -34,11 +35,23 @@ class HandOrder:
     reason: str = "ordered by hand"
 
 
-def place_order(bot_id: int, wanted: HandOrder, *, actor: str, is_live: bool | None = None) -> executor.Submission:
+@dataclass(frozen=True, slots=True)
+class Once:
+    """What makes an order one that can be asked for again: the id that is drawn for it, and when this was asked for."""
+
+    client_order_id: str
+    asked_at: datetime
+
+
+def place_order(
+    bot_id: int, wanted: HandOrder, *, actor: str, is_live: bool | None = None, once: Once | None = None
+) -> executor.Submission:
     """Send one order of a bot, and return what became of it: it may be denied, or its outcome unknown.
 
     For any bot that is not archived, on paper or live as the bot is; ``is_live`` is what the caller took it for when he asked
     for the rights. Without a market the order is denied, and audited, like any other. Must not be called inside a transaction.
+    With ``once`` the order has this id, and one that has it already stands: it comes back, and nothing is sent. It is as old as
+    the asking, so that what froze in between is not sent late.
     Raises Bot.DoesNotExist, and BotActionError for an archived bot or one that is not what the caller took it for.
     """
     bot = Bot.objects.get(pk=bot_id)
@@ -50,10 +63,15 @@ def place_order(bot_id: int, wanted: HandOrder, *, actor: str, is_live: bool | N
         market = market_for(bot.venue, bot.symbol, timezone.now())
     except MarketDataError as error:
         market = _no_market(bot, error)
-    intent = _intent(bot, wanted, actor, leg="hand")
+    intent = _intent(bot, wanted, actor, leg="hand", once=once)
     if bot.trades_at_venue:
         return executor.submit_to_venue(intent, market)
     return _on_paper(intent, market)
+
+
+def new_order_id() -> str:
+    """Draw the id of an order by hand."""
+    return random_order_id("manual")
 
 
 def close_at_venue(bot_id: int, *, actor: str) -> executor.Submission:
@@ -109,6 +127,9 @@ def _on_paper(intent: OrderIntent, market: Market) -> executor.Submission:
         if bot.trades_at_venue:
             raise BotActionError("The bot trades at its venue since a moment ago. Look at it again before you order.")
         books = locked_books(bot, market.view.now)
+        if intent.client_order_id not in {order.client_order_id for order in books.orders}:
+            # The books hold what is open or recent; an order that was asked for again may have ended long ago.
+            books.orders.extend(Order.objects.filter(client_order_id=intent.client_order_id))
         return executor.submit(intent, books, market, executor.Desk.read([bot.pk]))
 
 
@@ -121,9 +142,9 @@ def _cancel(order: Order, actor: str) -> None:
         return
 
 
-def _intent(bot: Bot, wanted: HandOrder, actor: str, *, leg: str) -> OrderIntent:
+def _intent(bot: Bot, wanted: HandOrder, actor: str, *, leg: str, once: Once | None = None) -> OrderIntent:
     return OrderIntent(
-        client_order_id=random_order_id("manual"),
+        client_order_id=new_order_id() if once is None else once.client_order_id,
         bot_id=bot.pk,
         venue=bot.venue,
         symbol=bot.symbol,
@@ -133,7 +154,7 @@ def _intent(bot: Bot, wanted: HandOrder, actor: str, *, leg: str) -> OrderIntent
         limit_price=wanted.limit_price,
         reduce_only=wanted.reduce_only,
         is_live=bot.is_live,
-        created_at=timezone.now(),
+        created_at=timezone.now() if once is None else once.asked_at,
         leg=leg,
         reason=wanted.reason,
         actor=actor,

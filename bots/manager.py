@@ -1,6 +1,6 @@
 """BotManager: what people, the API and the workers may do to a bot. Every change is an operator event with its actor."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,8 +57,11 @@ class NewBot:
     paper_broker: str = PaperBroker.BUILT_IN
 
 
-def create(new: NewBot, *, actor: str) -> Bot:
-    """Make a bot, always on paper and stopped. Raises BotActionError or ParamError with what is wrong."""
+def create(new: NewBot, *, actor: str, also: Callable[[Bot], object] | None = None) -> Bot:
+    """Make a bot, always on paper and stopped. ``also`` is called with it in the same transaction.
+
+    Raises BotActionError or ParamError with what is wrong.
+    """
     check_symbol(new.venue, new.symbol)
     schema = _schema(new.strategy)
     bot = Bot(
@@ -78,6 +81,8 @@ def create(new: NewBot, *, actor: str) -> Bot:
         BotTick.objects.create(bot=bot)
         baselines.open_paper_account(bot, timezone.now())
         _audit(bot, "bot_created", "", describe(bot), actor)
+        if also is not None:
+            also(bot)
     return bot
 
 

@@ -5,7 +5,7 @@ transactions of its own around each step; ``steps`` is what both share.
 """
 
 from bots.executor.paper import cancel, is_stranded, match, may_match, paper_broker, pass_by, submit
-from bots.executor.steps import Desk, ExecutorError, Submission
+from bots.executor.steps import Desk, ExecutorError, Submission, denials_of
 from bots.executor.venue import OpenTransactionError, ask_to_cancel, cancel_at_venue, submit_to_venue
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "ask_to_cancel",
     "cancel",
     "cancel_at_venue",
+    "denials_of",
     "is_stranded",
     "match",
     "may_match",

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from audit.decimals import decimal_text
 from audit.log import OrderEventRecord, record
-from audit.models import EventKind
+from audit.models import EventKind, OrderEvent
 from bots import ledger
 from bots.batch import BotBooks
 from bots.brokers.base import Execution, OrderReport
@@ -26,6 +26,8 @@ from safety.kill_switch import StateBook, read_state
 from safety.limits import LimitBook
 
 SEND_WITHIN = timedelta(seconds=5)
+#: What an attempt to use a client order id again is told.
+REPEATED = Denial("DUPLICATE_ORDER", "This leg of this tick was ordered before.", "once", "again")
 
 
 class ExecutorError(Exception):
@@ -140,6 +142,16 @@ def book(order: Order, report: OrderReport, books: BotBooks, rules: InstrumentRu
         event(order, EventKind(order.status), reason=report.reason)
 
 
+def denials_of(order: Order) -> tuple[Denial, ...]:
+    """Return every reason why a DENIED order was denied, from its audit row; none for an order that was not."""
+    if order.status != OrderStatus.DENIED:
+        return ()
+    rows = OrderEvent.objects.filter(client_order_id=order.client_order_id, event=EventKind.DENIED).order_by("id")
+    told = [tuple(Denial(**reason) for reason in row.details["reasons"]) for row in rows]
+    # An attempt to use the id again has a row of its own.
+    return next((denials for denials in told if denials != (REPEATED,)), ())
+
+
 def request_cancel(order: Order, now: datetime, *, actor: str, reason: str) -> None:
     """Record that somebody wants a resting order gone. Asking again changes nothing."""
     if order.cancel_requested_at is None:
@@ -166,7 +178,6 @@ def _figure(value: Decimal) -> str:
 
 def record_repeat(intent: OrderIntent) -> Denial:
     """Audit an attempt to use a client order id again. The standing order is left as it is."""
-    denial = Denial("DUPLICATE_ORDER", "This leg of this tick was ordered before.", "once", "again")
     record(
         OrderEventRecord(
             bot_id=intent.bot_id,
@@ -179,13 +190,13 @@ def record_repeat(intent: OrderIntent) -> Denial:
             amount=intent.quantity,
             event=EventKind.DENIED,
             status=OrderStatus.DENIED,
-            reason=denial.code,
+            reason=REPEATED.code,
             is_live=intent.is_live,
             actor=intent.actor,
-            details={"reasons": [denial.as_dict()]},
+            details={"reasons": [REPEATED.as_dict()]},
         )
     )
-    return denial
+    return REPEATED
 
 
 def event(

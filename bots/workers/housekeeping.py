@@ -7,6 +7,7 @@ from django_q.models import Failure
 from audit.anchors import write_anchors
 from bots.workers.chores import chore
 from bots.workers.heartbeats import forget_old
+from safety import api_requests
 
 #: How long failed tasks stay to be looked at. (django-q2 bounds the successful ones itself, by save_limit.)
 KEEP_FAILURES = timedelta(days=14)
@@ -28,3 +29,9 @@ def forget_old_heartbeats(now: datetime) -> None:
 def prune_failures(now: datetime) -> None:
     """Delete old failed tasks."""
     Failure.objects.filter(stopped__lt=now - KEEP_FAILURES).delete()
+
+
+@chore(every_s=3600)
+def forget_old_api_requests(now: datetime) -> None:
+    """Delete Idempotency-Keys that are older than they are kept."""
+    api_requests.forget_old(now)

@@ -1,5 +1,6 @@
 """Bots over the API: thin over the manager and going live."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -14,9 +15,12 @@ from bots import going_live, manager
 from bots.blocks import blocked_by
 from bots.manager import BotActionError
 from bots.models import Bot, Position
+from safety import api_requests
+from safety.models import ApiRequest
 from safety.permissions import OPERATE_BOT, TRADE_LIVE
-from tradingops.api.auth import caller_of
+from tradingops.api.auth import Caller, caller_of
 from tradingops.api.errors import REFUSALS, Refused
+from tradingops.api.idempotency import IdempotencyKey, Making, asked_by, once
 from tradingops.api.values import Figure, Text, text_of
 
 router = Router(tags=["bots"])
@@ -89,10 +93,24 @@ class DryRunIn(Schema):
 
 
 @router.post("/bots", response={201: BotOut, **REFUSALS}, summary="Make a bot, on paper and stopped")
-def create_bot(request: HttpRequest, payload: BotIn) -> Status[BotOut]:
-    """Make a bot. It trades on paper until somebody sets it live, and only after it is started."""
+def create_bot(request: HttpRequest, payload: BotIn, idempotency_key: IdempotencyKey = None) -> Status[BotOut]:
+    """Make a bot. It trades on paper until somebody sets it live, and only after it is started.
+
+    With an Idempotency-Key the same request, asked again, gives the same bot as it now stands.
+    """
     asker = caller_of(request)
     asker.require("bots.add_bot")
+    if idempotency_key is None:
+        return Status(HTTPStatus.CREATED, shown(_made(payload, asker)))
+
+    def made(claim: ApiRequest) -> Bot:
+        return _made(payload, asker, also=lambda bot: api_requests.keep_made(claim, str(bot.pk)))
+
+    making = Making(str, _bot_of, lambda bot: False, made)
+    return Status(HTTPStatus.CREATED, shown(once(asked_by(asker, idempotency_key, "POST /bots", payload), making)))
+
+
+def _made(payload: BotIn, asker: Caller, also: Callable[[Bot], object] | None = None) -> Bot:
     new = manager.NewBot(
         name=payload.name,
         venue=payload.venue,
@@ -103,13 +121,16 @@ def create_bot(request: HttpRequest, payload: BotIn) -> Status[BotOut]:
         poll_seconds=payload.poll_seconds,
     )
     try:
-        bot = manager.create(new, actor=asker.actor)
+        return manager.create(new, actor=asker.actor, also=also)
     except BotActionError as wrong:
         is_taken = Bot.objects.filter(name=payload.name.strip()).exists()
         raise Refused(HTTPStatus.CONFLICT if is_taken else HTTPStatus.UNPROCESSABLE_ENTITY, str(wrong)) from wrong
     except IntegrityError as taken:
         raise Refused(HTTPStatus.CONFLICT, "Another bot took the name just now.") from taken
-    return Status(HTTPStatus.CREATED, shown(bot))
+
+
+def _bot_of(claim: ApiRequest) -> Bot | None:
+    return Bot.objects.filter(pk=int(claim.made)).first() if claim.made else None
 
 
 @router.post("/bots/{int:bot_id}/dry-run", response={200: BotOut, **REFUSALS}, summary="Set a bot live, or to paper")

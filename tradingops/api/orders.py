@@ -10,13 +10,16 @@ from ninja import Router, Schema, Status
 from pydantic import Field, ValidationInfo, field_validator
 
 from audit.decimals import decimal_text
-from bots import hand_orders
-from bots.hand_orders import HandOrder
+from bots import executor, hand_orders
+from bots.hand_orders import HandOrder, Once
 from bots.models import Bot, Order
+from bots.order_states import OrderStatus
 from safety.intents import OrderType, Side
+from safety.models import ApiRequest
 from safety.permissions import OPERATE_BOT, TRADE_LIVE
 from tradingops.api.auth import Caller, caller_of
 from tradingops.api.errors import REFUSALS, Refused
+from tradingops.api.idempotency import IdempotencyKey, Making, asked_by, once
 from tradingops.api.values import Figure, text_of
 
 router = Router(tags=["orders"])
@@ -64,15 +67,35 @@ class OrderOut(Schema):
 
 
 @router.post("/orders", response={201: OrderOut, **REFUSALS}, summary="Place an order of a bot")
-def place_order(request: HttpRequest, payload: OrderIn) -> Status[OrderOut]:
-    """Place one order through the gate and the executor. 409 names every control that denied it."""
+def place_order(request: HttpRequest, payload: OrderIn, idempotency_key: IdempotencyKey = None) -> Status[OrderOut]:
+    """Place one order through the gate and the executor. 409 names every control that denied it.
+
+    With an Idempotency-Key the same request, asked again, gives the same order as it now stands, or the same denial.
+    """
     asker, bot = caller_of(request), get_object_or_404(Bot, pk=payload.bot_id)
     _may_order(asker, bot)
     wanted = HandOrder(payload.side, payload.type, payload.quantity, payload.limit_price, payload.reduce_only, "API")
-    submission = hand_orders.place_order(bot.pk, wanted, actor=asker.actor, is_live=bot.is_live)
-    if submission.is_denied:
-        raise Refused(HTTPStatus.CONFLICT, "The order was denied. Nothing was sent.", submission.denials)
-    return Status(HTTPStatus.CREATED, shown(submission.order))
+
+    def ordered(claim: ApiRequest | None = None) -> Order:
+        known = None if claim is None else Once(claim.made, claim.claimed_at)
+        return hand_orders.place_order(bot.pk, wanted, actor=asker.actor, is_live=bot.is_live, once=known).order
+
+    if idempotency_key is None:
+        order = ordered()
+    else:
+        making = Making(hand_orders.new_order_id, _order_of, _is_under_way, ordered)
+        order = once(asked_by(asker, idempotency_key, "POST /orders", payload), making)
+    if order.status == OrderStatus.DENIED:
+        raise Refused(HTTPStatus.CONFLICT, "The order was denied. Nothing was sent.", executor.denials_of(order))
+    return Status(HTTPStatus.CREATED, shown(order))
+
+
+def _order_of(claim: ApiRequest) -> Order | None:
+    return Order.objects.filter(client_order_id=claim.made).first()
+
+
+def _is_under_way(order: Order) -> bool:
+    return order.status in (OrderStatus.PENDING, OrderStatus.SUBMITTING)
 
 
 def _may_order(asker: Caller, bot: Bot) -> None:
