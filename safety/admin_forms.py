@@ -18,6 +18,7 @@ from audit import bot_names
 from safety import limit_fields, limits
 from safety.kill_switch import GLOBAL, KILL_SETTING, local_latches
 from safety.models import NotificationPrefs, RiskLimits, Setting
+from safety.notifications.messages import EVENTS
 from safety.permissions import ENGAGE, RELEASE
 
 __all__ = ["KILL_SETTING", "KillSwitchForm", "NotificationPrefsForm", "RiskLimitsForm", "may_engage", "may_release"]
@@ -25,23 +26,6 @@ __all__ = ["KILL_SETTING", "KillSwitchForm", "NotificationPrefsForm", "RiskLimit
 REASON_CHARS_MAX = 500
 FIGURE_MAX = Decimal(1_000_000_000)
 BOT_SCOPE = re.compile(r"bot:[1-9][0-9]{0,17}")
-EVENTS = {
-    "autopilot_bot_created": "The autopilot made a bot",
-    "autopilot_bot_closed": "The autopilot closed a bot",
-    "risk_alert": "A risk limit was reached",
-    "kill_switch_engaged": "Trading was halted (urgent)",
-    "kill_switch_released": "Trading was released",
-    "live_enabled": "A bot was set live",
-    "live_disabled": "A bot was set to paper",
-    "order_unknown": "An order's outcome is unknown (urgent)",
-    "order_rejected": "A venue refused an order",
-    "reconciliation_mismatch": "Our books and the venue's differ (urgent)",
-    "bot_error": "A bot failed and was paused",
-    "worker_down": "No worker is alive (urgent)",
-    "audit_tampered": "The audit chain is broken (urgent)",
-    "daily_summary": "The day's summary",
-    "test": "Test messages",
-}
 
 
 def may_release(request: HttpRequest) -> bool:
@@ -181,7 +165,7 @@ class NotificationPrefsForm(forms.ModelForm[NotificationPrefs]):
             "quiet_until": "Quiet until (UTC)",
         }
         help_texts = {
-            "enabled": "Nothing is sent yet: the channels come with a later version. What you choose here is kept for it.",
+            "enabled": "So far only test messages are sent; alarms come with a later version, and keep to what you choose here.",
             "quiet_from": "Leave both empty for no quiet hours.",
         }
 

@@ -18,6 +18,7 @@ from safety import readiness
 from safety.models import ReadinessRun
 from safety.readiness import Check
 from safety.readiness_values import Severity, failed, ok
+from tests.loopback.client import DiscordLoopback
 from tests.readiness.processes import beat
 from tests.readiness.test_registry import passing, with_one
 from tests.readiness.test_venue_checks import live_bot
@@ -125,11 +126,17 @@ class TestOutput:
         assert {one["venue"] for one in found["findings"]} == {None, "kraken"}
         assert [one["venue"] for one in json.loads(call("--json")[1])["blockers"]] == ["alpaca"]
 
-    def test_test_notification_is_no_success(self, checks: Any) -> None:
+    def test_test_message_without_a_channel_is_no_success(self, checks: Any) -> None:
         checks(passing())
-        code, _, err = call("--send-test")
-        assert (code, "No test was sent" in err) == (0, True)
+        code, out, _ = call("--send-test")
+        assert (code, "Test message by discord: not configured" in out) == (0, True)
         assert json.loads(call("--send-test", "--json")[1])["test_sent"] is False
+
+    def test_test_message_reaches_the_channel(self, checks: Any, discord: DiscordLoopback) -> None:
+        checks(passing())
+        assert json.loads(call("--send-test", "--json")[1])["test_sent"] is True
+        assert "Test message by discord: delivered" in call("--send-test")[1]
+        assert len(discord.messages()) == 2
 
 
 @pytest.mark.django_db

@@ -516,4 +516,4 @@ class TestNotifications:
         NotificationPrefs.objects.update(discord=False)
         shown = section(desk.get(PAGE), "notifications")
         assert "Discord is off" in shown
-        assert "Nothing is sent yet" in shown
+        assert "No alarms are sent yet" in shown

@@ -16,6 +16,8 @@ from bots.readiness_chores import queue_run
 from bots.workers.heartbeats import live
 from safety import readiness
 from safety.models import ReadinessRun
+from safety.notifications.outcomes import Outcome
+from safety.notifications.trial import send_test
 from safety.readiness_values import Blocker, Finding, LiveReady, State
 
 READY, WARNINGS, NOT_READY, NO_RUN = 0, 1, 2, 3
@@ -58,12 +60,13 @@ class Command(BaseCommand):
             sys.exit(NO_RUN)
         findings = [one for one in readiness.findings_of(run) if venue is None or one.venue in {None, venue}]
         blockers = [one for one in ready.blockers if venue is None or one.venue in {None, venue}]
+        sent = send_test(actor=ACTOR) if options["send_test"] else None
         if options["json"]:
-            self.stdout.write(json.dumps(as_json(run, ready, findings, blockers, options["send_test"])))
+            self.stdout.write(json.dumps(as_json(run, ready, findings, blockers, sent)))
         else:
             self._print(run, ready, findings, blockers)
-        if options["send_test"]:
-            self.stderr.write(NO_CHANNEL)
+            for one in sent or []:
+                self.stdout.write(f"Test message by {one.channel}: {one.state.value.replace('_', ' ')}. {one.detail}")
         sys.exit(exit_code(ready, strict=options["strict"]))
 
     def _no_run(self, why: str, as_json: bool) -> None:
@@ -96,9 +99,6 @@ class Command(BaseCommand):
         return self.style.WARNING if finding.warns else self.style.SUCCESS
 
 
-NO_CHANNEL = "No test was sent: this version has no notification channel yet, so nothing is known about whether an alarm arrives."
-
-
 def make_run() -> ReadinessRun:
     """Have the running console make a run, with what it was started with; without workers make it here."""
     newest = ReadinessRun.objects.order_by("-id").values_list("pk", flat=True).first() or 0
@@ -121,7 +121,7 @@ def exit_code(ready: LiveReady, *, strict: bool) -> int:
 
 
 def as_json(
-    run: ReadinessRun, ready: LiveReady, findings: list[Finding], blockers: list[Blocker], test_asked: bool
+    run: ReadinessRun, ready: LiveReady, findings: list[Finding], blockers: list[Blocker], sent: list[Outcome] | None
 ) -> dict[str, Any]:
     """Return what --json prints."""
     return {
@@ -135,8 +135,13 @@ def as_json(
         "blockers": [_plain(one) for one in blockers],
         "warnings": [one.as_dict() for one in findings if one.warns],
         "findings": [one.as_dict() for one in findings],
-        **({"test_sent": False, "test_note": NO_CHANNEL} if test_asked else {}),
+        **({} if sent is None else _told(sent)),
     }
+
+
+def _told(sent: list[Outcome]) -> dict[str, Any]:
+    shown = [{"channel": one.channel, "state": one.state.value, "detail": one.detail} for one in sent]
+    return {"test_sent": any(one.is_delivered for one in sent), "test_channels": shown}
 
 
 def _plain(one: Blocker) -> dict[str, str | None]:

@@ -1,0 +1,1 @@
+"""Telling people: messages, the channels that carry them, and what became of each."""
