@@ -37,7 +37,7 @@ def when_ready(server: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Give each worker connections of its own, which no fork may share, and let it tell that it lives, and streams that it ends."""
+    """Give each worker connections of its own, which no fork may share; it tells that it lives, and its streams that it ends."""
     from django.db import connections
 
     from tradingops import web_heartbeat
