@@ -13,15 +13,16 @@ from django.utils import timezone
 
 from audit import figures
 from bots.accounts import account_name, is_fresh
+from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.exposure import Market, held_reason
-from bots.market_data.base import MarketDataError
-from bots.markets import market_for
+from bots.markets import Moment
+from bots.marks import market_of
 from bots.models import Account, Bot, BotStatus
 from safety import live_gate, readiness
 from safety.controls.base import Situation, StateReading
 from safety.controls.live import readiness as readiness_control
 from safety.intents import Denial, Exposure, Level, LimitSet, Lock, OrderIntent, OrderType, ReadinessVerdict, Side
-from safety.kill_switch import read_state
+from safety.kill_switch import StateBook
 from safety.remedies import REMEDIES
 
 TICKING = (BotStatus.RUNNING, BotStatus.PAUSED)
@@ -91,6 +92,55 @@ class Block:
         return {"code": self.code, "message": self.message, **{name: text for name, text in figures.items() if text}}
 
 
+class Sight:
+    """What bots are judged by at one moment. Each thing is read once, when the first bot needs it, and kept no longer than that.
+
+    ``moment`` holds the markets. The trading states, the locks of a venue, its readiness and its accounts' ages are read as often
+    as there are venues, however many bots there are.
+    """
+
+    def __init__(self, moment: Moment, states: StateBook) -> None:
+        self.moment = moment
+        self._states = states
+        self._locks: dict[tuple[str, bool], tuple[Lock, ...]] = {}
+        self._verdicts: dict[str, ReadinessVerdict] = {}
+        self._measured: dict[str, datetime | None] | None = None
+
+    @classmethod
+    def at(cls, now: datetime) -> "Sight":
+        """Return a sight as of ``now``, with the trading states as they stand."""
+        return cls(Moment(now), StateBook.read())
+
+    @property
+    def now(self) -> datetime:
+        """Return the moment that this is a sight of."""
+        return self.moment.now
+
+    def state(self, bot: Bot) -> StateReading:
+        """Return the trading state that binds a bot."""
+        return self._states.reading(bot.venue, bot.pk)
+
+    def locks(self, bot: Bot) -> tuple[Lock, ...]:
+        """Return the locks of a live bot's gate."""
+        key = (bot.venue, bot.dry_run)
+        if key not in self._locks:
+            self._locks[key] = live_gate.read_locks(bot.venue, dry_run=bot.dry_run)
+        return self._locks[key]
+
+    def verdict(self, venue: str) -> ReadinessVerdict:
+        """Return what the last readiness run said of a venue."""
+        if venue not in self._verdicts:
+            self._verdicts[venue] = readiness.verdict(venue)
+        return self._verdicts[venue]
+
+    def measured_at(self, account: str) -> datetime | None:
+        """Return when an account at a venue was last measured, or None."""
+        if self._measured is None:
+            at_venues = Account.objects.filter(bot=None)
+            self._measured = dict(at_venues.values_list("name", "measured_at"))
+        return self._measured.get(account)
+
+
 def state_blocks(state: StateReading) -> list[Block]:
     """Return what the trading state holds back."""
     if state.level == Level.ACTIVE:
@@ -98,12 +148,29 @@ def state_blocks(state: StateReading) -> list[Block]:
     return [Block("KILL_SWITCH", f"{STATE_TEXTS[state.level]}: {'; '.join(state.reasons).rstrip('.')}.")]
 
 
-def gate_blocks(bot: Bot) -> list[Block]:
-    """Return every lock of a live bot's gate that is shut, and what readiness has against its entries. Nothing for paper."""
+def gate_blocks(bot: Bot, sight: Sight | None = None) -> list[Block]:
+    """Return every lock of a live bot's gate that is shut, and what readiness has against its entries. Nothing for paper.
+
+    Read now, or as a page's ``sight`` has it.
+    """
     if not bot.is_live:
         return []
-    locks = live_gate.read_locks(bot.venue, dry_run=bot.dry_run)
-    return [*lock_blocks(locks), *readiness_blocks(readiness.verdict(bot.venue), timezone.now())]
+    if sight is None:
+        locks, verdict = live_gate.read_locks(bot.venue, dry_run=bot.dry_run), readiness.verdict(bot.venue)
+    else:
+        locks, verdict = sight.locks(bot), sight.verdict(bot.venue)
+    return [*lock_blocks(locks), *readiness_blocks(verdict, timezone.now())]
+
+
+def venue_blocks(bot: Bot) -> list[Block]:
+    """Return that no order of a bot on its venue's paper account can go there from here; its gate says so for a live one."""
+    if bot.is_live or not bot.trades_at_venue:
+        return []
+    try:
+        broker_for(bot.venue, is_live=False)
+    except BrokerUnavailable as unavailable:
+        return [Block("LIVE_GATE_CLOSED", str(unavailable), "a venue", "not available")]
+    return []
 
 
 def lock_blocks(locks: Iterable[Lock]) -> list[Block]:
@@ -123,12 +190,15 @@ def readiness_blocks(verdict: ReadinessVerdict, now: datetime) -> list[Block]:
     return [] if denial is None else [Block.of(denial)]
 
 
-def account_blocks(bot: Bot, now: datetime) -> list[Block]:
+def account_blocks(bot: Bot, now: datetime, sight: Sight | None = None) -> list[Block]:
     """Return that what the bot's account at a venue holds is not known now: every entry would be denied for that."""
     if not bot.trades_at_venue:
         return []
     name = account_name(bot.venue, is_live=bot.is_live)
-    measured_at = Account.objects.filter(pk=name).values_list("measured_at", flat=True).first()
+    if sight is None:
+        measured_at = Account.objects.filter(pk=name).values_list("measured_at", flat=True).first()
+    else:
+        measured_at = sight.measured_at(name)
     if is_fresh(measured_at, now):
         return []
     last = "was not told yet" if measured_at is None else f"was last told {figures.age(measured_at, now)}"
@@ -165,38 +235,34 @@ def held_blocks(bot: Bot) -> list[Block]:
     return [Block("ENTRIES_HELD", f"New entries wait: {held}.")] if held else []
 
 
-def blocks_now(
-    bot: Bot, state: StateReading, market: Market | None, market_problem: str = "", *, now: datetime | None = None
-) -> list[Block]:
+def blocks_now(bot: Bot, sight: Sight, market: Market | None, market_problem: str = "") -> list[Block]:
     """Return all that holds a bot back now, with what its last tick met. ``market_problem``: why there is no ``market``.
 
     A stopped bot does nothing anyway: of it only that is told which will still be there when it is started. So is a halt: it
     ends by a person only.
     """
-    now = now or timezone.now()
-    blocks = gate_blocks(bot)
-    if bot.status in TICKING or (bot.is_live and bot.status != BotStatus.ARCHIVED):
-        blocks = [*state_blocks(state), *blocks]
-    if bot.status != BotStatus.ARCHIVED and market_problem:
+    is_archived = bot.status == BotStatus.ARCHIVED
+    blocks = gate_blocks(bot, sight)
+    if bot.status in TICKING or (bot.is_live and not is_archived):
+        blocks = [*state_blocks(sight.state(bot)), *blocks]
+    if not is_archived:
+        blocks += venue_blocks(bot)
+    if market_problem and not is_archived:
         blocks.append(Block("MARKET_DATA", market_problem))
     told = _of_tick(bot) if bot.status in TICKING else []
     if bot.status in TICKING and market is not None:
         codes = {one.code for one in told}
-        blocks += [one for one in market_blocks(market, now) if one.code not in codes]
+        blocks += [one for one in market_blocks(market, sight.now) if one.code not in codes]
     blocks += held_blocks(bot)
     if bot.status in TICKING:
-        blocks += account_blocks(bot, now)
+        blocks += account_blocks(bot, sight.now, sight)
     return [*blocks, *told]
 
 
 def blocked_by(bot: Bot) -> list[Block]:
     """Return all that holds a bot back now, asking its market, for whoever has not done so already."""
-    problem, market, now = "", None, timezone.now()
-    try:
-        market = market_for(bot.venue, bot.symbol, now)
-    except MarketDataError as error:
-        problem = str(error)
-    return blocks_now(bot, read_state(bot.venue, bot.pk), market, problem, now=now)
+    sight = Sight.at(timezone.now())
+    return blocks_now(bot, sight, *market_of(bot, sight.moment))
 
 
 def from_tick(found: object) -> list[Block]:

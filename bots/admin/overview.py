@@ -10,26 +10,13 @@ from decimal import Decimal
 
 from django.db.models import QuerySet
 
-from bots.blocks import TICKING, Block, blocks_now
+from bots.blocks import TICKING, Block, Sight, blocks_now
 from bots.books import EXACT
-from bots.exposure import Market
-from bots.market_data.base import MarketDataError
-from bots.markets import Moment
+from bots.marks import Mark, mark_of, market_of, quote_problem
 from bots.models import Bot, Position, Venue
-from safety.kill_switch import StateBook
 
 SILENT_AFTER_S_MIN = 30
 SILENT_AFTER_POLLS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """The price a position is valued at: what it would sell for now (the bid), or else the last price that is stored."""
-
-    price: Decimal
-    seen_at: datetime | None
-    source: str
-    is_stale: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +93,20 @@ def with_books(bots: QuerySet[Bot]) -> QuerySet[Bot]:
 
 def overviews(bots: Iterable[Bot], now: datetime) -> list[BotOverview]:
     """Return what is to be shown of each bot as of ``now``. Quotes come from this process's own feeds."""
-    moment, states = Moment(now), StateBook.read()
-    return [_overview(bot, moment, states) for bot in bots]
+    sight = Sight.at(now)
+    return [_overview(bot, sight) for bot in bots]
 
 
 def overview(bot: Bot, now: datetime) -> BotOverview:
     """Return what is to be shown of one bot."""
-    return _overview(bot, Moment(now), StateBook.read())
+    return _overview(bot, Sight.at(now))
 
 
-def _overview(bot: Bot, moment: Moment, states: StateBook) -> BotOverview:
+def _overview(bot: Bot, sight: Sight) -> BotOverview:
     position = next((one for one in bot.positions.all() if one.is_live == bot.is_live), None) or Position(
         bot=bot, is_live=bot.is_live
     )
-    market, no_market = _market(bot, moment)
+    market, no_market = market_of(bot, sight.moment)
     tick = getattr(bot, "tick", None)
     ticked_at = None if tick is None else tick.ticked_at
     return BotOverview(
@@ -129,47 +116,13 @@ def _overview(bot: Bot, moment: Moment, states: StateBook) -> BotOverview:
         realised_pnl=position.realised_pnl,
         fees=position.fees,
         cash_flow=position.cash_flow,
-        mark=_stored_mark(position) if market is None else _mark(market, position, moment),
-        mark_problem=no_market or _quote_problem(market, moment.now),
+        mark=mark_of(position, market, sight.moment),
+        mark_problem=no_market or quote_problem(market, sight.now),
         ticked_at=ticked_at,
-        is_silent=_is_silent(bot, ticked_at, moment.now),
+        is_silent=_is_silent(bot, ticked_at, sight.now),
         note="" if tick is None else tick.note,
-        blocks=blocks_now(bot, states.reading(bot.venue, bot.pk), market, no_market, now=moment.now),
+        blocks=blocks_now(bot, sight, market, no_market),
     )
-
-
-def _market(bot: Bot, moment: Moment) -> tuple[Market | None, str]:
-    """Return the bot's market, or None and why there is none."""
-    try:
-        return moment.market(bot.venue, bot.symbol), ""
-    except MarketDataError as error:
-        return None, str(error)
-
-
-def _mark(market: Market, position: Position, moment: Moment) -> Mark | None:
-    quote = market.view.quote
-    try:
-        price = moment.mark(quote.venue, quote.symbol)
-    except MarketDataError:
-        return _stored_mark(position)
-    source = quote.source if market.view.is_open else f"{quote.source}, the session's last price"
-    return Mark(price, quote.seen_at, source, _is_stale(market, moment.now))
-
-
-def _quote_problem(market: Market | None, now: datetime) -> str:
-    if market is not None and not market.view.is_open:
-        return "The market is closed."
-    return "The quote is too old to enter on." if market is not None and _is_stale(market, now) else ""
-
-
-def _stored_mark(position: Position) -> Mark | None:
-    if position.mark_price is None:
-        return None
-    return Mark(position.mark_price, position.marked_at, "last stored price", True)
-
-
-def _is_stale(market: Market, now: datetime) -> bool:
-    return now - market.view.quote.seen_at > timedelta(seconds=float(market.quote_age_max_s))
 
 
 def _is_silent(bot: Bot, ticked_at: datetime | None, now: datetime) -> bool:

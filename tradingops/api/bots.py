@@ -7,26 +7,25 @@ from typing import Any
 from django.db import IntegrityError
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import Field
 
-from audit.decimals import decimal_text
 from bots import going_live, manager
-from bots.blocks import blocked_by
 from bots.manager import BotActionError
-from bots.models import Bot, Position
+from bots.models import Bot
 from safety import api_requests
 from safety.models import ApiRequest
 from safety.permissions import OPERATE_BOT, TRADE_LIVE
 from tradingops.api.auth import Caller, caller_of
+from tradingops.api.bot_shapes import BotOut, shown
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.idempotency import IdempotencyKey, Making, asked_by, once
-from tradingops.api.values import Figure, Text, text_of
+from tradingops.api.values import Figure, Input, Text
 
 router = Router(tags=["bots"])
 
 
-class BotIn(Schema):
+class BotIn(Input):
     """A new bot. It is made on paper and stopped. ``params`` are the strategy's; what is left out takes its default."""
 
     name: Text = Field(min_length=1, max_length=60)
@@ -38,53 +37,7 @@ class BotIn(Schema):
     poll_seconds: int = Field(5, ge=1, le=86_400)
 
 
-class PositionOut(Schema):
-    """What a bot holds in the book it trades in: base units and the quote currency."""
-
-    quantity: str
-    cost: str
-    average_price: str | None
-    mark_price: str | None
-
-
-class PnlOut(Schema):
-    """What a bot gained in the book it trades in, net of fees; null where there is no price to judge by."""
-
-    realised: str
-    unrealised: str | None
-    fees: str
-
-
-class BlockOut(Schema):
-    """One thing that holds a bot back."""
-
-    code: str
-    message: str
-    limit: str = ""
-    actual: str = ""
-
-
-class BotOut(Schema):
-    """A bot as it stands."""
-
-    id: int
-    name: str
-    venue: str
-    symbol: str
-    strategy: str
-    params: dict[str, Any]
-    capital_usd: str
-    dry_run: bool
-    status: str
-    entries_held: str
-    paper_broker: str
-    poll_seconds: int
-    position: PositionOut
-    pnl: PnlOut
-    blocked_by: list[BlockOut]
-
-
-class DryRunIn(Schema):
+class DryRunIn(Input):
     """From paper to live, or back. ``confirm`` is the bot's name; it and a reason are needed to go live."""
 
     dry_run: bool
@@ -146,34 +99,3 @@ def set_dry_run(request: HttpRequest, bot_id: int, payload: DryRunIn) -> BotOut:
         bot_id, actor=asker.actor, confirm=payload.confirm, reason=payload.reason, is_person=not asker.is_token
     )
     return shown(bot)
-
-
-def shown(bot: Bot) -> BotOut:
-    """Return a bot as the API shows it, in the book it trades in."""
-    book = Position.objects.filter(bot=bot, is_live=bot.is_live).first() or Position(bot=bot, is_live=bot.is_live)
-    return BotOut(
-        id=bot.pk,
-        name=bot.name,
-        venue=bot.venue,
-        symbol=bot.symbol,
-        strategy=bot.strategy,
-        params=bot.params,
-        capital_usd=decimal_text(bot.capital_usd),
-        dry_run=bot.dry_run,
-        status=bot.status,
-        entries_held=bot.entries_held,
-        paper_broker=bot.paper_broker,
-        poll_seconds=bot.poll_seconds,
-        position=PositionOut(
-            quantity=decimal_text(book.quantity),
-            cost=decimal_text(book.cost),
-            average_price=text_of(book.average_price),
-            mark_price=text_of(book.mark_price),
-        ),
-        pnl=PnlOut(
-            realised=decimal_text(book.realised_pnl),
-            unrealised=text_of(book.unrealised_pnl),
-            fees=decimal_text(book.fees),
-        ),
-        blocked_by=[BlockOut(**block.as_dict()) for block in blocked_by(bot)],
-    )

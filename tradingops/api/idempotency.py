@@ -15,8 +15,8 @@ from typing import Annotated, Generic, TypeVar
 
 from django.db import Error
 from django.utils import timezone
-from ninja import Header, Schema
-from pydantic import Field
+from ninja import Header
+from pydantic import BaseModel, Field
 
 from bots.manager import BotActionError
 from safety import api_requests
@@ -57,7 +57,7 @@ class Making(Generic[T]):
     make: Callable[[ApiRequest], T]
 
 
-def asked_by(caller: Caller, key: str, endpoint: str, payload: Schema) -> Asked:
+def asked_by(caller: Caller, key: str, endpoint: str, payload: BaseModel) -> Asked:
     """Return a request as it is kept: whose, and the hash of what it asks for. What is left out stays left out."""
     body = json.dumps(payload.model_dump(exclude_unset=True), sort_keys=True, default=str)
     return Asked(_whose(caller), key, endpoint, hashlib.sha256(body.encode()).hexdigest())

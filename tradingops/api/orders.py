@@ -1,15 +1,13 @@
 """Orders over the API: thin over the executor and orders by hand."""
 
-from datetime import datetime
 from decimal import Decimal
 from http import HTTPStatus
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 from pydantic import Field, ValidationInfo, field_validator
 
-from audit.decimals import decimal_text
 from bots import executor, hand_orders
 from bots.hand_orders import HandOrder, Once
 from bots.models import Bot, Order
@@ -20,12 +18,13 @@ from safety.permissions import OPERATE_BOT, TRADE_LIVE
 from tradingops.api.auth import Caller, caller_of
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.idempotency import IdempotencyKey, Making, asked_by, once
-from tradingops.api.values import Figure, text_of
+from tradingops.api.order_shapes import OrderOut, shown
+from tradingops.api.values import Figure, Input
 
 router = Router(tags=["orders"])
 
 
-class OrderIn(Schema):
+class OrderIn(Input):
     """An order of a bot. ``limit_price`` is needed for a limit order, and for no other."""
 
     bot_id: int = Field(ge=1, le=2**63 - 1)
@@ -45,25 +44,6 @@ class OrderIn(Schema):
         if order_type == OrderType.MARKET and price is not None:
             raise ValueError("a market order has no limit_price: leave it out")
         return price
-
-
-class OrderOut(Schema):
-    """An order as it stands. A status of ``unknown`` means that it was sent and nobody knows yet what the venue did."""
-
-    client_order_id: str
-    bot_id: int | None
-    venue: str
-    symbol: str
-    side: str
-    type: str
-    status: str
-    quantity: str
-    filled_quantity: str
-    limit_price: str | None
-    average_price: str | None
-    is_live: bool
-    created_at: datetime
-    updated_at: datetime
 
 
 @router.post("/orders", response={201: OrderOut, **REFUSALS}, summary="Place an order of a bot")
@@ -103,23 +83,3 @@ def _may_order(asker: Caller, bot: Bot) -> None:
         asker.require_live(OPERATE_BOT, TRADE_LIVE)
     else:
         asker.require(OPERATE_BOT)
-
-
-def shown(order: Order) -> OrderOut:
-    """Return an order as the API shows it."""
-    return OrderOut(
-        client_order_id=order.client_order_id,
-        bot_id=order.bot_id,
-        venue=order.venue,
-        symbol=order.symbol,
-        side=order.side,
-        type=order.type,
-        status=order.status,
-        quantity=decimal_text(order.quantity),
-        filled_quantity=decimal_text(order.filled_quantity),
-        limit_price=text_of(order.limit_price),
-        average_price=text_of(order.average_price),
-        is_live=order.is_live,
-        created_at=order.created_at,
-        updated_at=order.updated_at,
-    )
