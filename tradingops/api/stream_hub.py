@@ -25,6 +25,9 @@ LOOK_EVERY_S = 1.0
 CHECK_EVERY_S = 5.0
 #: What a listener may lag behind before it is let go; it comes back with its last id and misses nothing.
 NEWS_KEPT_MAX = 5_000
+#: After so many news at once the reader lets the listeners catch up, and how long it waits for those that lag far behind.
+NEWS_AT_ONCE_MAX = 500
+CATCH_UP_WITHIN_S = 0.5
 #: Of a listener that was admitted, and whose answer was never begun.
 BEGIN_WITHIN_S = 30.0
 #: How long the database may be silent before the listeners are told to come back later.
@@ -138,6 +141,7 @@ class Hub:
                 return []
             end = min(self._next_index, begin + news_max)
             listener.next_index = end
+            self._changed.notify_all()
             return [self._news[index - oldest] for index in range(begin, end)]
 
     def _read_on(self) -> None:
@@ -179,8 +183,10 @@ class Hub:
         for news in [*([safety] if is_new else []), *bots]:
             self._tell(news)
         if self._place is not None:
-            for news in order_news(self._place, place):
+            for told, news in enumerate(order_news(self._place, place), start=1):
                 self._tell(news)
+                if told % NEWS_AT_ONCE_MAX == 0:
+                    self._let_catch_up()
         with self._changed:
             # A row that somebody took away is not looked for again and again.
             self._place = place
@@ -198,6 +204,16 @@ class Hub:
             elif self._place is not None:
                 # At once, and not when all are told: after an error in between none is told twice.
                 self._place = self._place.after(news)
+
+    def _let_catch_up(self) -> None:
+        """Wait a moment for the listeners that lag by more than half of what is kept: a burst must not throw everybody off."""
+        with self._changed:
+            self._changed.notify_all()
+            oldest = self._next_index - NEWS_KEPT_MAX // 2
+            self._changed.wait_for(
+                lambda: all((one.next_index or oldest) >= oldest or one.ended for one in self._listeners),
+                CATCH_UP_WITHIN_S,
+            )
 
     def _check(self) -> None:
         now_s = time.monotonic()
