@@ -1,6 +1,7 @@
 """The models of the bots app, one room each."""
 
 from bots.models.account import Account, NonceKey
+from bots.models.autopilot import AutopilotConfig, AutopilotProfile, CloseMode, Recommendation
 from bots.models.book import Deal, EquitySnapshot, Position
 from bots.models.bot import Bot, BotStatus, BotTick, PaperBroker, Venue
 from bots.models.candle import Candle
@@ -25,10 +26,13 @@ __all__ = [
     "AccountMovement",
     "AccountSync",
     "AssetBaseline",
+    "AutopilotConfig",
+    "AutopilotProfile",
     "Bot",
     "BotStatus",
     "BotTick",
     "Candle",
+    "CloseMode",
     "DeadManSwitch",
     "Deal",
     "Difference",
@@ -43,6 +47,7 @@ __all__ = [
     "PaperBroker",
     "Position",
     "RateCounter",
+    "Recommendation",
     "ReconciliationRun",
     "RunState",
     "ShadowBot",

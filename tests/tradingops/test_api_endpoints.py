@@ -53,6 +53,12 @@ class Caller:
         )
         return answer.status_code, answer.json()
 
+    def send(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        answer = self._client.generic(
+            method.upper(), f"/api{path}", json.dumps(body), content_type="application/json", headers=self._headers
+        )
+        return answer.status_code, answer.json()
+
     def get(self, path: str) -> tuple[int, Any]:
         answer = self._client.get(f"/api{path}", headers=self._headers)
         return answer.status_code, answer.json()

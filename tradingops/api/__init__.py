@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Schema, Status
 
 from tradingops import __version__
-from tradingops.api import auth, bots, notifications, orders, safety
+from tradingops.api import auth, autopilot, bots, notifications, orders, safety
 from tradingops.api.errors import add_error_handlers, error
 from tradingops.health import Health, read_health
 
@@ -48,3 +48,4 @@ api.add_router("", safety.router, auth=auth.caller)
 api.add_router("", bots.router, auth=auth.caller)
 api.add_router("", orders.router, auth=auth.caller)
 api.add_router("", notifications.router, auth=auth.caller)
+api.add_router("", autopilot.router, auth=auth.caller)
