@@ -25,10 +25,15 @@ _ADDED: dict[Scope, frozenset[str]] = {
 }
 
 
+def rights_of(scope: Scope) -> frozenset[str]:
+    """Return the rights that a token of this scope holds besides looking."""
+    order = list(Scope)
+    return frozenset[str]().union(*(_ADDED[one] for one in order[: order.index(scope) + 1]))
+
+
 def may(scope: Scope, permission: str) -> bool:
     """Return whether a token of this scope holds a right, by the name that users hold it by. Unknown rights are not held."""
     app, _, codename = permission.partition(".")
     if codename.startswith("view_"):
         return app in ("audit", "safety", "bots")
-    order = list(Scope)
-    return any(permission in _ADDED[one] for one in order[: order.index(scope) + 1])
+    return permission in rights_of(scope)

@@ -26,7 +26,8 @@ from django.test.utils import setup_databases, teardown_databases
 from psycopg import sql
 from pytest_django import DjangoDbBlocker, Settings
 
-from safety import latches, outage
+from safety import api_failures, latches, outage
+from tradingops.rates import buckets
 
 pytest_plugins = ["tests.loopback.fixtures"]
 
@@ -120,6 +121,9 @@ def _no_outage_yet() -> Iterator[None]:
     """Begin and end each test as a process that has seen no outage and copied no latch: both are kept for a while."""
     outage.forget()
     latches.look_again()
+    # So do those who sent wrong tokens or asked too often.
+    api_failures.forget()
+    buckets.forget()
     yield
     outage.forget()
 

@@ -74,6 +74,8 @@ class Environment:
     heartbeat_url: str | None = field(repr=False)
     email_url: str | None = field(repr=False)
     alert_email_to: tuple[str, ...] = field(repr=False)
+    api_requests_per_minute: int
+    api_writes_per_minute: int
     sources: Mapping[str, str] = field(repr=False)
 
     @property
@@ -165,6 +167,8 @@ VARIABLES = (
     _optional("HEARTBEAT_URL", values.web_url),
     _optional("EMAIL_URL", values.email_url),
     Variable("ALERT_EMAIL_TO", "", values.addresses),
+    Variable("API_REQUESTS_PER_MINUTE", "600", values.per_minute),
+    Variable("API_WRITES_PER_MINUTE", "120", values.per_minute),
 )
 VARIABLE_NAMES = (*GATES, KILL_SWITCH, "DATABASE_URL", *(variable.name for variable in VARIABLES))
 

@@ -18,6 +18,7 @@ ON_WORDS = frozenset({"1", "true", "yes", "on"})
 LOOPBACK_NAMES = frozenset({"localhost"})
 DISCORD_HOSTS = frozenset({"discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com"})
 EMAIL_SCHEMES = frozenset({"smtp", "smtps", "smtp+tls", "smtp+ssl", "consolemail"})
+PER_MINUTE_MAX = 1_000_000
 #: A host name, an address, or Django's pattern for a domain with all its parts; with a port nowhere.
 HOST_PATTERN = re.compile(r"\A(\*|\.?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])\Z")
 
@@ -87,6 +88,13 @@ def port(text: str) -> int:
     # int() alone would let +8000, 8_000 and digits of other scripts pass.
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise ValueError("a whole number from 1 to 65535 is needed")
+    return int(text)
+
+
+def per_minute(text: str) -> int:
+    """Return how often in a minute something may be done."""
+    if not re.fullmatch(r"[0-9]{1,7}", text) or not 1 <= int(text) <= PER_MINUTE_MAX:
+        raise ValueError(f"a whole number from 1 to {PER_MINUTE_MAX} is needed")
     return int(text)
 
 

@@ -12,6 +12,8 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.csrf import csrf_failure
 
+from tradingops import request_ids
+
 API = "/api/"
 
 
@@ -37,7 +39,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _api_error(is_down: bool, *, changes: bool) -> HttpResponse:
     """Answer in the API's one error shape. ``changes``: what was asked for may have been done, or begun."""
     code = "not_safe_to_serve" if is_down else "error"
-    message = "The database does not answer." if is_down else "An error of the console; its log says more."
+    own = f"An error of the console; its log says more under the request id {request_ids.current()}."
+    message = "The database does not answer." if is_down else own
     if changes:
         # An order may have reached its venue before this; sent again, it would be a second one.
         message += " What was asked for may have been done: look before you ask again, and never send an order twice."

@@ -58,8 +58,10 @@ INSTALLED_APPS = [
     "django_q",
 ]
 MIDDLEWARE = [
+    "tradingops.request_ids.request_ids",
     "django.middleware.security.SecurityMiddleware",
     "tradingops.middleware.content_security_policy",
+    "tradingops.api.answers.one_error_shape",
     "tradingops.middleware.no_null_characters",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -162,6 +164,9 @@ AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+# The API: wrong tokens within five minutes, from one address and from all together, before the next one has to wait.
+API_WRONG_TOKENS_MAX = 20
+API_WRONG_TOKENS_ALL_MAX = 200
 OTP_TOTP_ISSUER = "tradingops"
 
 # Browsers. Cookies are for https alone once an https origin is trusted; on a laptop's loopback address there is no https.
@@ -199,15 +204,16 @@ FORMAT_MODULE_PATH = "tradingops.formats"
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s%(request_id)s: %(message)s"}},
     # A health check that says 503 is an answer and no fault; monitors ask every few seconds.
     "filters": {
+        "request_id": {"()": "tradingops.request_ids.AddRequestId"},
         "no_503": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE,
         },
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},

@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from bots.workers.admin_lock import lock_queue_admin
 from tradingops.api import api, no_such_endpoint
+from tradingops.api.documentation import redoc_page, redoc_script
 
 # Here and not when the apps get ready, so that commands and workers do without the admin.
 django_stubs_ext.monkeypatch()
@@ -17,6 +18,8 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
+    path("api/redoc", redoc_page, name="redoc"),
+    path("api/redoc.js", redoc_script, name="redoc_script"),
     # After the API's own: what it doesn't know answers in its error shape, too.
     path("api/<path:rest>", no_such_endpoint),
 ]

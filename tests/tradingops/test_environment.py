@@ -58,6 +58,8 @@ DEFAULTS = {
     "HEARTBEAT_URL": None,
     "EMAIL_URL": None,
     "ALERT_EMAIL_TO": (),
+    "API_REQUESTS_PER_MINUTE": 600,
+    "API_WRITES_PER_MINUTE": 120,
 }
 
 
@@ -101,6 +103,9 @@ GOOD = [
     ("HOST", "localhost", "localhost"),
     ("PORT", "1", 1),
     ("PORT", "65535", 65535),
+    ("API_REQUESTS_PER_MINUTE", "1", 1),
+    ("API_REQUESTS_PER_MINUTE", "1000000", 1_000_000),
+    ("API_WRITES_PER_MINUTE", "30", 30),
     ("KRAKEN_BASE_URL", "https://api.kraken.com/", Endpoint("https://api.kraken.com", False)),
     ("KRAKEN_BASE_URL", "http://127.0.0.1:9001", Endpoint("http://127.0.0.1:9001", True)),
     ("ALPACA_BASE_URL_LIVE", "http://localhost:9002/", Endpoint("http://localhost:9002", True)),
@@ -150,6 +155,11 @@ BAD = [
     ("HOST", "http://127.0.0.1"),
     ("HOST", "127.0.0.1:8000"),
     ("HOST", "*"),
+    ("API_REQUESTS_PER_MINUTE", "0"),
+    ("API_REQUESTS_PER_MINUTE", "1000001"),
+    ("API_REQUESTS_PER_MINUTE", "1_000"),
+    ("API_WRITES_PER_MINUTE", "-1"),
+    ("API_WRITES_PER_MINUTE", "a few"),
     ("PORT", "0"),
     ("PORT", "65536"),
     ("PORT", "eight"),

@@ -3,14 +3,15 @@
 from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse
-from ninja import NinjaAPI, Schema, Status
+from ninja import Schema, Status
 
 from tradingops import __version__
-from tradingops.api import auth, autopilot, bots, notifications, orders, safety
+from tradingops.api import auth, autopilot, bots, notifications, orders, safety, stream
+from tradingops.api.documentation import ConsoleAPI
 from tradingops.api.errors import add_error_handlers, error
 from tradingops.health import Health, read_health
 
-api = NinjaAPI(
+api = ConsoleAPI(
     title="tradingops",
     version=__version__,
     urls_namespace="api",
@@ -48,4 +49,5 @@ api.add_router("", safety.router, auth=auth.caller)
 api.add_router("", bots.router, auth=auth.caller)
 api.add_router("", orders.router, auth=auth.caller)
 api.add_router("", notifications.router, auth=auth.caller)
+api.add_router("", stream.router, auth=auth.caller)
 api.add_router("", autopilot.router, auth=auth.caller)

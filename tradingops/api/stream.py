@@ -135,7 +135,7 @@ def still_allowed(request: HttpRequest) -> bool:
     again.session = store(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     again.user = SimpleLazyObject(lambda: get_user(again))
     try:
-        asker = auth.caller(again)
+        asker = auth.recognised(again)
         if asker is None or (not asker.is_token and sessions.why_over(again)):
             return False
         asker.require(*RIGHTS)
