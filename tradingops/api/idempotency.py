@@ -16,7 +16,7 @@ from typing import Annotated, Generic, TypeVar
 from django.db import Error
 from django.utils import timezone
 from ninja import Header
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from bots.manager import BotActionError
 from safety import api_requests
@@ -33,11 +33,13 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern="^[ -~]+$",
         description="Drawn by you for what you want once, and sent again with each repeat of the request: 1 to 255 printable "
         "ASCII characters. It is kept for 30 days.",
-        examples=["rebalance-2026-11-23-btc-1"],
+        examples=["rebalance-2026-11-23-btc-1"],  # type: ignore[arg-type]
     ),
-    Field(min_length=1, max_length=255, pattern="^[ -~]+$"),
 ]
 T = TypeVar("T")
 _waiting = threading.BoundedSemaphore(WAITING_MAX)
