@@ -1,11 +1,14 @@
 """The page of an account's access to its venue: how far it is verified, which decides how much it may ask."""
 
+from datetime import datetime
 from typing import Any
 
 from django import forms
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from audit.admin_base import ConsoleModelAdmin, display, record_change
@@ -42,19 +45,16 @@ class VenueAccessAdmin(ConsoleModelAdmin):
     """Accounts at venues: only Kraken's tier is chosen by a person, the rest is what the venues said."""
 
     form = VenueAccessForm
-    list_display = ("account", "tier_shown", "may_ask", "rate_refused_at", "nonce_refused_at", "key_refused_at")
-    readonly_fields = (
-        "account", "rate_refused_at", "rate_refused_reason", "nonce_refused_at", "nonce_refusals", "key_refused_at",
-        "key_refused_reason",
-    )  # fmt: skip
+    list_display = ("account", "tier_shown", "may_ask", "asked_too_much", "nonce_refused", "key_refused")
+    readonly_fields = ("account", "may_ask", "asked_too_much", "nonce_refused", "key_refused")
     sortable_by = ()
     actions: Any = None
 
     def get_fieldsets(self, request: HttpRequest, obj: VenueAccess | None = None) -> Any:
         """Show the tier where there is one, and what the venue said."""
         may_change = self.has_change_permission(request, obj)
-        own = ("account", "tier", "reason") if may_change else ("account",)
-        told = tuple(name for name in self.readonly_fields if name != "account")
+        own = ("account", "may_ask", "tier", "reason") if may_change else ("account", "may_ask")
+        told = ("asked_too_much", "nonce_refused", "key_refused")
         return [(None, {"fields": own}), ("What the venue said", {"fields": told})]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -92,3 +92,27 @@ class VenueAccessAdmin(ConsoleModelAdmin):
             return "200 a minute"
         limit = TIERS[KrakenTier(access.tier)].requests
         return f"{limit.size} at once, {limit.per_s:.2f} a second"
+
+    @display(description="Last asked too much (UTC)")
+    def asked_too_much(self, access: VenueAccess) -> SafeString:
+        """Return when the venue last said that it was asked too much, and its words."""
+        return _told(access.rate_refused_at, access.rate_refused_reason)
+
+    @display(description="A request's number last refused (UTC)")
+    def nonce_refused(self, access: VenueAccess) -> SafeString:
+        """Return when the venue last refused a request's number, and how often in a row: something else uses the key."""
+        refusals = access.nonce_refusals
+        return _told(
+            access.nonce_refused_at, f"{refusals} in a row: does something else use the key?" if refusals else ""
+        )
+
+    @display(description="Key last refused (UTC)")
+    def key_refused(self, access: VenueAccess) -> SafeString:
+        """Return when the venue last did not accept the key, and its words."""
+        return _told(access.key_refused_at, access.key_refused_reason)
+
+
+def _told(when: datetime | None, words: str) -> SafeString:
+    if when is None:
+        return SafeString("never")
+    return format_html("<div>{}<br><span class='tc-subtle'>{}</span></div>", f"{when:%Y-%m-%d %H:%M:%S}", words)

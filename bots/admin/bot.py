@@ -152,16 +152,16 @@ class BotAdmin(ConsoleModelAdmin):
         worth = "worth not known" if seen.value is None else figures.money(seen.value)
         old = " (old price)" if seen.mark is not None and seen.mark.is_stale else ""
         return format_html(
-            '<span class="tc-nowrap">{}</span><br><span class="tc-subtle">{}{}</span>',
+            '<div><span class="tc-nowrap">{}</span><br><span class="tc-subtle">{}{}</span></div>',
             figures.quantity(seen.quantity), worth, old,
         )  # fmt: skip
 
-    @display(description="Realised P&L")
+    @display(description="Realised")
     def realised(self, bot: Any) -> SafeString:
         """Return what is gained or lost for good, net of fees."""
         return pnl(bot.overview.realised_pnl)
 
-    @display(description="Unrealised P&L")
+    @display(description="Unrealised")
     def unrealised(self, bot: Any) -> SafeString:
         """Return what would be gained or lost at the current bid, before fees."""
         return pnl(bot.overview.unrealised_pnl)

@@ -62,8 +62,7 @@ def bot_page(model_admin: "BotAdmin", request: HttpRequest, object_id: str) -> H
             raise PermissionDenied
         if form.is_valid() and _saved(request, form, bot):
             return HttpResponseRedirect(request.path)
-    context = page_context(model_admin, request, bot.name) | live_context(request, bot) | {
-        "original": bot,
+    context = page_context(model_admin, request, bot.name, [bot]) | live_context(request, bot) | {
         "bot": bot,
         "form": form,
         "may_edit": may_edit,
@@ -117,7 +116,7 @@ def confirm(
 ) -> HttpResponse:
     """Ask before an action, naming for each bot what will be sold or cancelled."""
     seen = overviews(bots, timezone.now())
-    context = page_context(model_admin, request, action.label.rstrip("…")) | {
+    context = page_context(model_admin, request, action.label.rstrip("…"), bots) | {
         "action": action,
         "subjects": [{"seen": one, "resting": resting_of(one.bot).count()} for one in seen],
         "reason": request.POST.get("reason", ""),
@@ -216,12 +215,16 @@ def may_go_live(request: HttpRequest, bot: Bot) -> bool:
     return can and (not bot.is_live or bot.turning_to_paper) and request.user.has_perm(TRADE_LIVE)
 
 
-def page_context(model_admin: "BotAdmin", request: HttpRequest, title: str) -> dict[str, Any]:
+def page_context(
+    model_admin: "BotAdmin", request: HttpRequest, title: str, about: list[Bot] | None = None
+) -> dict[str, Any]:
+    """Return what a page of ours needs; the path at its top ends with the bot when it is ``about`` a single one."""
     return {
         **model_admin.admin_site.each_context(request),
         "title": title,
         "opts": model_admin.opts,
         "model_admin": model_admin,
+        "original": about[0] if about is not None and len(about) == 1 else None,
     }
 
 

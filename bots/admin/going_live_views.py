@@ -102,7 +102,7 @@ def go_live(model_admin: "BotAdmin", request: HttpRequest, bot_id: int | None = 
     if form.is_bound and request.method == "POST" and fit and form.is_valid():
         _set_live(request, fit, form)
         return HttpResponseRedirect(_back(bots))
-    context = page_context(model_admin, request, "Go live") | {
+    context = page_context(model_admin, request, "Go live", bots) | {
         "form": form,
         "subjects": [_subject(preview(bot), form) for bot in fit],
         "unfit": [{"bot": bot, "why": why_never(bot)} for bot in bots if bot not in fit],
@@ -126,7 +126,7 @@ def clear_held(model_admin: "BotAdmin", request: HttpRequest) -> HttpResponse:
         names = ", ".join(bot.name for bot in cleared)
         messages.success(request, f"May buy again: {names}." if cleared else "Nothing was held any more.")
         return HttpResponseRedirect(_back(bots))
-    context = page_context(model_admin, request, "Let them buy again") | {
+    context = page_context(model_admin, request, "Let them buy again", bots) | {
         "form": form,
         "bots": bots,
         "back": _back(bots),

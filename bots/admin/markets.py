@@ -50,7 +50,8 @@ def offer() -> Offer:
                 Market(venue, one) for one in feed.symbols() if feed.rules(one).quote_currency in QUOTE_CURRENCIES
             ]
         except MarketDataError as error:
-            silent.append(f"{VENUE_TITLES[venue].partition(':')[0]}: {str(error).rstrip('.')}.")
+            title, text = VENUE_TITLES[venue].partition(":")[0], str(error).rstrip(".")
+            silent.append(f"{text}." if text.startswith(title) else f"{title}: {text}.")
             continue
         groups.append((VENUE_TITLES[venue], markets))
     return Offer([group for group in groups if group[1]], silent)

@@ -93,7 +93,7 @@ def cancel_selected(model_admin: "OrderAdmin", request: HttpRequest, queryset: Q
 class OrderAdmin(HistoryAdmin):
     """Every order, newest first."""
 
-    list_display = ("made", "client_order_id", "book", "bot", "market", "what", "state", "filled", "average", "reason")
+    list_display = ("made", "book", "bot", "market", "what", "state", "filled_shown", "reason")
     list_filter = (
         ("status", admin.ChoicesFieldListFilter), IsLiveFilter, BotFilter,
         ("side", admin.ChoicesFieldListFilter), SymbolFilter, CreatedFilter,
@@ -133,6 +133,7 @@ class OrderAdmin(HistoryAdmin):
             **self.admin_site.each_context(request),
             "title": "Cancel orders" if is_bulk else "Cancel order",
             "opts": self.opts,
+            "original": None if is_bulk else orders[0],
             "orders": orders,
             "is_bulk": is_bulk,
             "back": reverse("admin:bots_order_changelist") if is_bulk else one,
@@ -151,6 +152,7 @@ class OrderAdmin(HistoryAdmin):
             **story_context(order, may_cancel=self.has_operate_permission(request)),
             "title": f"Order {order.client_order_id}",
             "opts": self.opts,
+            "original": order,
         }
         return TemplateResponse(request, "admin/bots/order/page.html", context)
 
@@ -177,10 +179,10 @@ class OrderAdmin(HistoryAdmin):
         return market_shown(order.symbol, order.venue)
 
     @display(description="Order")
-    def what(self, order: Order) -> str:
-        """Return side, quantity and price."""
+    def what(self, order: Order) -> SafeString:
+        """Return side, quantity, price and our id."""
         at = "at the market" if order.limit_price is None else f"at {figures.price(order.limit_price)}"
-        return f"{order.side} {figures.quantity(order.quantity)} {at}"
+        return _two_lines(f"{order.side} {figures.quantity(order.quantity)}", f"{at} · {order.client_order_id}")
 
     @display(description="Status", label=STATUS_COLOURS)
     def state(self, order: Order) -> str:
@@ -188,14 +190,11 @@ class OrderAdmin(HistoryAdmin):
         return OrderStatus(order.status).label
 
     @display(description="Filled")
-    def filled(self, order: Order) -> str:
-        """Return the filled quantity."""
-        return figures.quantity(order.filled_quantity)
-
-    @display(description="Average price")
-    def average(self, order: Order) -> str:
-        """Return the mean price of the fills."""
-        return "–" if order.average_price is None else figures.price(order.average_price)
+    def filled_shown(self, order: Order) -> SafeString | str:
+        """Return the filled quantity, and the mean price of the fills."""
+        if order.average_price is None:
+            return figures.quantity(order.filled_quantity)
+        return _two_lines(figures.quantity(order.filled_quantity), f"at {figures.price(order.average_price)}")
 
 
 @admin.register(Fill)
@@ -216,6 +215,20 @@ class FillAdmin(HistoryAdmin):
     )
     list_filter = (IsLiveFilter, FilledFilter)
     list_select_related = ("order__bot",)
+    fields = (
+        "of_order",
+        "bot",
+        "book",
+        "market",
+        "when",
+        "side",
+        "quantity_shown",
+        "price_shown",
+        "fee_shown",
+        "maker",
+        "trade_id",
+    )
+    readonly_fields = fields
     search_fields = ("=order__client_order_id",)
     search_help_text = "A client order id, in full"
 
@@ -272,8 +285,11 @@ class FillAdmin(HistoryAdmin):
 
 
 def _when(moment: Any) -> SafeString:
+    return _two_lines(f"{moment:%Y-%m-%d %H:%M:%S}", figures.age(moment, timezone.now()))
+
+
+def _two_lines(main: str, beside: str) -> SafeString:
+    # One block: on a phone the cell lays what it holds side by side.
     return format_html(
-        '<span class="tc-nowrap">{}</span><br><span class="tc-subtle">{}</span>',
-        f"{moment:%Y-%m-%d %H:%M:%S}",
-        figures.age(moment, timezone.now()),
+        '<div><span class="tc-nowrap">{}</span><br><span class="tc-subtle">{}</span></div>', main, beside
     )

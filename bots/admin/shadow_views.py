@@ -23,7 +23,7 @@ def shadow_page(model_admin: "BotAdmin", request: HttpRequest, bot_id: int) -> H
         raise PermissionDenied
     bot = get_bot(bot_id)
     compared = shadows.compared_of(bot, ORDERS_MAX)
-    context = page_context(model_admin, request, f"{bot.name} and its paper twin") | {
+    context = page_context(model_admin, request, f"{bot.name} and its paper twin", [bot]) | {
         "bot": bot,
         "is_on": shadows.is_shadowed(bot),
         "compared": compared,
