@@ -84,7 +84,7 @@ class Block:
     @property
     def stops_exits(self) -> bool:
         """Return whether not even a sale can go out while this holds."""
-        return self.code in ("LIVE_GATE_CLOSED", "MARKET_DATA")
+        return self.code in ("LIVE_GATE_CLOSED", "ACCOUNT_BLOCKED", "MARKET_DATA")
 
     def as_dict(self) -> dict[str, str]:
         """Return it as plain text; limit and actual only where they say something."""
@@ -169,7 +169,7 @@ def venue_blocks(bot: Bot) -> list[Block]:
     try:
         broker_for(bot.venue, is_live=False)
     except BrokerUnavailable as unavailable:
-        return [Block("LIVE_GATE_CLOSED", str(unavailable), "a venue", "not available")]
+        return [Block("ACCOUNT_BLOCKED", str(unavailable), "an account that can be asked", "not available")]
     return []
 
 
@@ -256,7 +256,8 @@ def blocks_now(bot: Bot, sight: Sight, market: Market | None, market_problem: st
     blocks += held_blocks(bot)
     if bot.status in TICKING:
         blocks += account_blocks(bot, sight.now, sight)
-    return [*blocks, *told]
+    # What the tick met as well is said once.
+    return [*blocks, *(one for one in told if one not in blocks)]
 
 
 def blocked_by(bot: Bot) -> list[Block]:

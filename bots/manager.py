@@ -86,20 +86,22 @@ def create(new: NewBot, *, actor: str, also: Callable[[Bot], object] | None = No
     return bot
 
 
-def update(bot: Bot, *, actor: str) -> Bot:
-    """Save changed fields of a bot (never dry_run or status), audited field by field. Raises BotActionError or ParamError."""
+def update(bot: Bot, *, actor: str, only: Collection[str] = EDITABLE, is_live: bool | None = None) -> Bot:
+    """Save changed fields of a bot (never dry_run or status), audited field by field. Raises BotActionError or ParamError.
+
+    ``only`` are the fields that are meant: the others stay as somebody may have changed them meanwhile. ``is_live`` as for start.
+    """
     schema = _schema(bot.strategy)
     bot.params = schema.plain(schema.clean(bot.params))
     with locked(bot.pk) as stored:
-        changes = {name: getattr(bot, name) for name in EDITABLE if getattr(bot, name) != getattr(stored, name)}
+        _refuse_other_book(stored, is_live)
+        changes = {name: getattr(bot, name) for name in only if getattr(bot, name) != getattr(stored, name)}
         if "symbol" in changes:
             check_symbol(stored.venue, bot.symbol)
             if _holds_anything(stored):
                 raise BotActionError("The symbol can change only while the bot holds nothing and has no open order.")
         if "paper_broker" in changes and _holds_anything(stored):
-            raise BotActionError(
-                "Who fills the paper orders can change only while the bot holds nothing and has no open order."
-            )
+            raise BotActionError("Who fills paper orders can change only while the bot is flat and has no open order.")
         before = {name: getattr(stored, name) for name in changes}
         for name, value in changes.items():
             setattr(stored, name, value)
@@ -117,10 +119,13 @@ def update(bot: Bot, *, actor: str) -> Bot:
     return stored
 
 
-def start(bot_id: int, *, actor: str) -> Bot:
-    """Let a bot trade; a paper bot's losses so far are forgotten. Raises BotActionError for an archived one."""
+def start(bot_id: int, *, actor: str, is_live: bool | None = None) -> Bot:
+    """Let a bot trade; a paper bot's losses so far are forgotten. Raises BotActionError for an archived one.
+
+    So it does for one that is not what the caller took it for, ``is_live``, when he asked for the rights.
+    """
     with _locked_after_account(bot_id) as bot:
-        _refuse_archived(bot)
+        _refuse_archived(bot, is_live)
         bot.attended_at = timezone.now()
         baselines.start_afresh(bot, actor=actor, now=bot.attended_at)
         _set_status(bot, BotStatus.RUNNING, "", actor)
@@ -305,9 +310,15 @@ def _shown(value: object) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def _refuse_archived(bot: Bot) -> None:
+def _refuse_archived(bot: Bot, is_live: bool | None = None) -> None:
     if bot.status == BotStatus.ARCHIVED:
         raise BotActionError("The bot is archived. Make a new one with the same settings instead.")
+    _refuse_other_book(bot, is_live)
+
+
+def _refuse_other_book(bot: Bot, is_live: bool | None) -> None:
+    if is_live is not None and is_live != bot.is_live:
+        raise BotActionError("The bot was set live or to paper meanwhile. Look at it again first.")
 
 
 def _set_status(bot: Bot, status: BotStatus, reason: str, actor: str) -> None:

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Schema, Status
 
 from tradingops import __version__
-from tradingops.api import auth, autopilot, bots, notifications, orders, safety, stream
+from tradingops.api import auth, autopilot, bot_acts, events, figures, notifications, order_acts, safety, stream
 from tradingops.api.documentation import ConsoleAPI
 from tradingops.api.errors import add_error_handlers, error
 from tradingops.health import Health, read_health
@@ -46,8 +46,10 @@ def no_such_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
 
 add_error_handlers(api)
 api.add_router("", safety.router, auth=auth.caller)
-api.add_router("", bots.router, auth=auth.caller)
-api.add_router("", orders.router, auth=auth.caller)
+api.add_router("", bot_acts.router, auth=auth.caller)
+api.add_router("", order_acts.router, auth=auth.caller)
+api.add_router("", events.router, auth=auth.caller)
+api.add_router("", figures.router, auth=auth.caller)
 api.add_router("", notifications.router, auth=auth.caller)
 api.add_router("", stream.router, auth=auth.caller)
 api.add_router("", autopilot.router, auth=auth.caller)

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -24,9 +24,10 @@ from tradingops.api.values import ID_MAX, Input, Instant, Text
 
 LIMIT_MAX = 500
 CURSOR = re.compile(r"[A-Za-z0-9_-]{1,200}", re.ASCII)
-MARK = re.compile(r"([a-z-]{1,20})\.([0-9a-f]{12})\.([0-9]{1,19})(?:\.([0-9T:.-]{1,26}))?", re.ASCII)
+WRITTEN = re.compile(r"([a-z-]{1,20})\.([0-9a-f]{12})\.([0-9]{1,19})(?:\.([0-9T:.-]{1,26}))?", re.ASCII)
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
 
 
 class QueryIn(Input):
@@ -86,7 +87,7 @@ class Listing:
         """Return what to sort by."""
         return [f"-{self.time}", "-id"] if self.time else ["-id"]
 
-    def after(self, mark: "_Mark") -> Q:
+    def after(self, mark: "Mark") -> Q:
         """Return the condition for the rows that come after a cursor's row."""
         if not self.time:
             return Q(id__lt=mark.id)
@@ -96,7 +97,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mark:
+class Mark:
     """Where a page ended: the row's id, and its time where the list is sorted by that."""
 
     id: int
@@ -105,14 +106,24 @@ class _Mark:
 
 def page_of(rows: QuerySet[M], listing: Listing, asked: PageIn) -> tuple[list[M], str | None]:
     """Return one page of ``rows`` and the cursor of the next, None on the last. Raises Refused (422) for a bad cursor."""
-    if asked.cursor is not None:
-        rows = rows.filter(listing.after(_read(asked.cursor, listing, asked)))
+    start = start_of(listing, asked)
+    if start is not None:
+        rows = rows.filter(listing.after(start))
     found = list(rows.order_by(*listing.fields)[: asked.limit + 1])
+    return cut(found, listing, asked, lambda row: Mark(row.pk, getattr(row, listing.time) if listing.time else None))
+
+
+def cut(found: list[T], listing: Listing, asked: PageIn, mark: Callable[[T], Mark]) -> tuple[list[T], str | None]:
+    """Return what fits a page of ``found``, which holds what comes after the cursor, and the cursor of the next page."""
     if len(found) <= asked.limit:
         return found, None
-    last = found[asked.limit - 1]
-    at = getattr(last, listing.time) if listing.time else None
-    return found[: asked.limit], _write(_Mark(last.pk, at), listing, asked)
+    page = found[: asked.limit]
+    return page, _write(mark(page[-1]), listing, asked)
+
+
+def start_of(listing: Listing, asked: PageIn) -> Mark | None:
+    """Return where the page before ended, None for the first page. Raises Refused (422) for a bad cursor."""
+    return None if asked.cursor is None else _read(asked.cursor, listing, asked)
 
 
 def within(asked: WindowIn, field: str) -> Q:
@@ -126,15 +137,15 @@ def answer(body: BaseModel, status: int = HTTPStatus.OK) -> HttpResponse:
     return HttpResponse(body.model_dump_json(), status=status, content_type="application/json; charset=utf-8")
 
 
-def _write(mark: _Mark, listing: Listing, asked: PageIn) -> str:
+def _write(mark: Mark, listing: Listing, asked: PageIn) -> str:
     at = "" if mark.at is None else f".{mark.at.replace(tzinfo=None).isoformat(timespec='microseconds')}"
     text = f"{listing.name}.{_digest(asked)}.{mark.id}{at}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read(cursor: str, listing: Listing, asked: PageIn) -> _Mark:
+def _read(cursor: str, listing: Listing, asked: PageIn) -> Mark:
     """Return where a cursor says that its page ended. Raises Refused for one that no page of this list gave."""
-    found = MARK.fullmatch(_plain(cursor)) if CURSOR.fullmatch(cursor) else None
+    found = WRITTEN.fullmatch(_plain(cursor)) if CURSOR.fullmatch(cursor) else None
     if found is None:
         raise _bad_cursor("This is no cursor: take it from `next` of the page before, as it is.")
     name, digest, row_id, at = found.groups()
@@ -143,7 +154,7 @@ def _read(cursor: str, listing: Listing, asked: PageIn) -> _Mark:
     if digest != _digest(asked):
         raise _bad_cursor("This cursor was given for other filters: begin without one when you change them.")
     try:
-        return _Mark(int(row_id), None if at is None else datetime.fromisoformat(f"{at}+00:00"))
+        return Mark(int(row_id), None if at is None else datetime.fromisoformat(f"{at}+00:00"))
     except ValueError as error:
         raise _bad_cursor("This is no cursor: take it from `next` of the page before, as it is.") from error
 

@@ -72,7 +72,14 @@ def _schema(kind: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "format": kind, **more})
 
 
-Figure = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, allow_inf_nan=False, examples=["0.015"])]
+Figure = Annotated[
+    Decimal,
+    BeforeValidator(_decimal),
+    Field(gt=0, allow_inf_nan=False),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "maxLength": FIGURE_DIGITS_MAX, "examples": ["0.015"]}
+    ),
+]
 Text = Annotated[str, AfterValidator(_storable_text)]
 #: A moment that is asked for, with its offset; it comes out in UTC.
 Instant = Annotated[datetime, BeforeValidator(_instant), _schema("date-time", examples=["2026-01-31T14:05:09Z"])]
@@ -87,6 +94,8 @@ DecimalText = Annotated[
     str,
     WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+(\.[0-9]+)?$", "examples": ["0.015"]}),
 ]
+#: As JSON writes it: neither a text nor true nor 5.0, which are likelier slips than meant.
+WholeNumber = Annotated[int, Field(strict=True)]
 RowId = Annotated[int, Field(ge=1, le=ID_MAX, examples=[7])]
 #: The same in an address.
 PathId = Annotated[int, Path(ge=1, le=ID_MAX, examples=[7])]
