@@ -23,8 +23,9 @@ from safety.admin_forms import (
 from safety.intents import Level
 from safety.limits_admin import RiskLimitsAdmin
 from safety.models import NotificationPrefs, Setting, TradingState
+from safety.token_admin import ApiTokenAdmin
 
-__all__ = ["NotificationPrefsAdmin", "RiskLimitsAdmin", "SettingAdmin", "TradingStateAdmin"]
+__all__ = ["ApiTokenAdmin", "NotificationPrefsAdmin", "RiskLimitsAdmin", "SettingAdmin", "TradingStateAdmin"]
 
 LEVEL_COLOURS = {"Active": "success", "Reducing": "warning", "Halted": "danger"}
 

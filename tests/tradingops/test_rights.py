@@ -23,7 +23,8 @@ from bots.market_data import feeds
 from bots.market_data.replay import ReplayFeed
 from bots.models import Account, Bot, Difference, Order
 from bots.strategies import registry
-from safety import kill_switch, permissions
+from safety import api_tokens, kill_switch, permissions
+from safety.api_scopes import Scope
 from safety.intents import Level, Side
 from safety.models import KillRun, ReadinessRun
 from tests.bots.admin.test_bot_forms import filled
@@ -95,7 +96,8 @@ def house(committed_db: CommittedDatabase, monkeypatch: pytest.MonkeyPatch) -> H
     Bot.objects.filter(pk=live.pk).update(dry_run=False, entries_held="a test holds it")
     differing(live)
     live.refresh_from_db()
-    User.objects.create_superuser("superuser", password="x")
+    owner = User.objects.create_superuser("superuser", password="x")
+    api_tokens.make("a script", Scope.READ, None, maker=owner, reason="a test", now=timezone.now())
     for name in permissions.GROUPS:
         user = User.objects.create_user(name.lower().replace(" ", "-"), password="x", is_staff=True)
         user.groups.add(Group.objects.get(name=name))
@@ -124,6 +126,16 @@ def change_people(house: House) -> bool:
     group = house.client.post("/admin/auth/group/add/", {}).status_code != 403
     assert len({add_user, change, password, group}) == 1
     return add_user
+
+
+def manage_tokens(house: House) -> bool:
+    form = {"name": "a program", "scope": "read", "life": "90", "reason": "a test"}
+    made = house.sends("/admin/safety/apitoken/add/", form)
+    token, _ = api_tokens.make(
+        "another", Scope.READ, None, maker=User.objects.get(username="superuser"), reason="a test", now=timezone.now()
+    )
+    assert house.sends(f"/admin/safety/apitoken/{token.pk}/revoke/") == made
+    return made
 
 
 #: The rows of the table in docs/people.md, and how each is tried.
@@ -167,6 +179,7 @@ ACTS: dict[str, Callable[[House], bool]] = {
     "change risk limits": lambda house: house.sends(
         "/admin/safety/risklimits/global/change/", {"quote_age_s_max": "7", "reason": "x"}
     ),
+    "make and revoke API tokens": manage_tokens,
     "change users and groups": change_people,
 }  # fmt: skip
 
