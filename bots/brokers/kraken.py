@@ -95,7 +95,8 @@ class KrakenBroker:
         if not order.is_live or order.venue != VENUE:
             raise PermitError(f"order {order.client_order_id} is no live order of Kraken: nothing was sent")
         try:
-            # Rules change rarely and the venue checks them too; an order does not wait for a newer list.
+            # Rules change rarely and the venue checks them too; an order does not wait for a newer list, and an exit must not be
+            # denied for want of one: what the market data was told serves as well.
             pair = self._pairs.pair(order.symbol, timeout_ms=PUBLIC_MS, may_be_old=True)
             fields = order_fields(order, pair, deadline)
         except CallFailed as failed:

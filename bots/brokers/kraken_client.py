@@ -50,7 +50,7 @@ class KrakenClient:
     """
 
     def __init__(self, base_url: str, key: str = "", secret: str = "") -> None:
-        self._base_url = base_url
+        self.base_url = base_url
         self._key = key
         self._secret = secret
         self._public = threading.local()
@@ -82,7 +82,7 @@ class KrakenClient:
             exchange = load_exchange_class()(
                 {"apiKey": self._key, "secret": self._secret, "enableRateLimit": False, "session": OneShotSession()}
             )
-        exchange.urls["api"] = {"public": self._base_url, "private": self._base_url}
+        exchange.urls["api"] = {"public": self.base_url, "private": self.base_url}
         exchange.options["maxRetriesOnFailure"] = 0
         exchange.logger = _SILENT
         return exchange

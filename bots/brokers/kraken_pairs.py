@@ -56,6 +56,10 @@ class PairBook:
         return self.by_name.get(name)
 
 
+#: What was last listed at each address, by whoever asked in this process: the market data's list serves the orders, too.
+_last: dict[str, PairBook] = {}
+
+
 class Pairs:
     """Kraken's symbols, asked for at the first need and kept for a while. Threads may share one."""
 
@@ -69,14 +73,16 @@ class Pairs:
     def book(self, *, timeout_ms: int) -> PairBook:
         """Return all symbols. What was known before stands in for a failure. Raises CallFailed when nothing is known."""
         if not self._lock.acquire(timeout=timeout_ms / 1000):
-            if self._book is not None:
-                return self._book
+            known = self._last_known()
+            if known is not None:
+                return known
             raise CallFailed(Failure(Kind.NOT_SENT, "the list of Kraken's symbols is still being fetched"))
         try:
             if self.is_due():
                 self._ask(timeout_ms)
-            if self._book is not None:
-                return self._book
+            known = self._last_known()
+            if known is not None:
+                return known
             raise self._failure or CallFailed(Failure(Kind.NOT_SENT, "Kraken's symbols are not known"))
         finally:
             self._lock.release()
@@ -86,7 +92,7 @@ class Pairs:
 
         Raises CallFailed when it is not there or nothing is known.
         """
-        known = self._book if may_be_old else None
+        known = self._last_known() if may_be_old else None
         book = known if known is not None else self.book(timeout_ms=timeout_ms)
         found = book.by_symbol.get(symbol)
         if found is None:
@@ -109,10 +115,15 @@ class Pairs:
         kept_s = KEPT_S if self._failure is None else FAILURE_KEPT_S
         return time.monotonic_ns() - self._asked_at > kept_s * 10**9
 
+    def _last_known(self) -> PairBook | None:
+        """Return what was listed here last, or, before that, what anybody in this process was told at the same address."""
+        return self._book if self._book is not None else _last.get(self._client.base_url)
+
     def _ask(self, timeout_ms: int) -> None:
         try:
             found = parse_pairs(self._client.public("get_assetpairs", {}, timeout_ms=timeout_ms), self._client)
             self._book, self._failure = found, None
+            _last[self._client.base_url] = found
         except CallFailed as failed:
             self._failure = failed
         self._asked_at = time.monotonic_ns()

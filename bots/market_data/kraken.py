@@ -30,6 +30,8 @@ from safety.controls.base import seconds_since
 from safety.intents import InstrumentRules, MarketStatus, Quote
 
 REQUEST_MS = 4_000
+#: The list of symbols is long, and without it there is no market at all: it is fetched in the background and may take longer.
+PAIRS_MS = 20_000
 QUOTE_FRESH_S = 1.0
 #: A quote that could not be renewed goes on for so long, its age growing: exits are judged by it, entries are denied before.
 QUOTE_KEPT = timedelta(seconds=60)
@@ -201,7 +203,7 @@ class KrakenFeed:
     # What follows runs on the fetcher's threads.
 
     def _fetch_pairs(self) -> None:
-        self._pairs.book(timeout_ms=REQUEST_MS)
+        self._pairs.book(timeout_ms=PAIRS_MS)
         self._pairs.raise_failure()
 
     def _fetch_status(self) -> None:

@@ -1,12 +1,15 @@
 """Orders that never left: denied with our own reason, and no mark against the bot, since no venue rejected anything."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
 from bots import executor
+from bots.brokers import kraken_pairs
 from bots.brokers.factory import broker_for, forget_brokers
 from bots.brokers.signer import Signer
 from bots.executor.venue import to_unknown
@@ -108,7 +111,7 @@ def test_venue_that_refused_is_counted_and_our_standing_back_is_not(bot: Bot, kr
 def test_venue_that_is_out_of_reach_rejects_nothing(bot: Bot, kraken: KrakenLoopback) -> None:
     assert send(live_intent(bot, quantity="0.31")).order.status == OrderStatus.FILLED
     broker = broker_for("kraken", is_live=True)
-    broker._client._base_url = "http://127.0.0.1:9"  # type: ignore[attr-defined]
+    broker._client.base_url = "http://127.0.0.1:9"  # type: ignore[attr-defined]
     broker._client._private = None  # type: ignore[attr-defined]
     intent = live_intent(bot)
     assert send(intent).order.status == OrderStatus.REJECTED
@@ -130,3 +133,28 @@ def test_order_that_the_sweep_took_for_unknown_meanwhile_is_left_to_its_search(
     assert send(intent).order.status == OrderStatus.UNKNOWN
     assert stored(intent).status == OrderStatus.UNKNOWN
     assert kraken.log("AddOrder") == []
+
+
+@pytest.mark.parametrize("fault", [faults.request_lost, partial(faults.http_status, status=503)])
+def test_exit_is_not_denied_for_want_of_a_list_that_the_market_data_has(
+    bot: Bot, kraken: KrakenLoopback, fault: Callable[..., faults.Fault]
+) -> None:
+    """A worker's first order is often a stop-out: a Kraken that is slow with its long list must not keep it from leaving."""
+    assert send(live_intent(bot)).order.status == OrderStatus.FILLED
+    forget_brokers()
+    kraken.fault(fault("AssetPairs", count=faults.FOR_EVER))
+    submission = send(live_intent(bot, side=Side.SELL))
+    assert (submission.order.status, codes(submission)) == (OrderStatus.FILLED, [])
+
+
+def test_order_without_any_list_is_denied_and_never_guessed(
+    bot: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert send(live_intent(bot)).order.status == OrderStatus.FILLED
+    forget_brokers()
+    monkeypatch.setattr(kraken_pairs, "_last", {})
+    kraken.fault(faults.http_status("AssetPairs", 503, count=faults.FOR_EVER))
+    submission = send(live_intent(bot, side=Side.SELL))
+    assert codes(submission) == ["INSTRUMENT_RULES"]
+    assert submission.denials[0].actual == "not known"
+    assert len(kraken.log("AddOrder")) == 1

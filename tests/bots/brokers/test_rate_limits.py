@@ -218,7 +218,7 @@ class TestNothingWasSent:
         broker, order = broker_at(kraken), live_order()
         assert broker.key_rights().is_known
         assert broker.look_up(order).is_complete
-        broker._client._base_url = "http://127.0.0.1:9"
+        broker._client.base_url = "http://127.0.0.1:9"
         broker._client._private = None
         report = broker.submit(order, permit_of(order), timezone.now() + timedelta(seconds=10))
         assert (report.status, report.was_sent, report.denial) == (OrderStatus.REJECTED, False, None)

@@ -166,6 +166,19 @@ def test_failure_is_believed_for_a_while_and_then_asked_again(kraken: KrakenLoop
     assert feed.rules(BTC).symbol == BTC
 
 
+def test_list_of_symbols_may_take_longer_than_a_quote(kraken: KrakenLoopback, feed: Feed) -> None:
+    kraken.fault(faults.arrives_late("AssetPairs", 5))
+
+    def rules() -> object:
+        try:
+            return feed.rules(BTC)
+        except MarketDataError:
+            return None
+
+    kraken.wait_until(rules, lambda found: found is not None, 60)
+    assert len(kraken.log("AssetPairs")) == 1
+
+
 @pytest.mark.parametrize("fault", [faults.page, faults.half])
 def test_answer_that_is_none_is_no_market_data(kraken: KrakenLoopback, feed: Feed, fault: type) -> None:
     feed.rules(BTC)
