@@ -65,6 +65,7 @@ class Pairs:
 
     def __init__(self, client: KrakenClient) -> None:
         self._client = client
+        self._address = client.base_url
         self._lock = threading.Lock()
         self._book: PairBook | None = None
         self._asked_at: int | None = None
@@ -117,13 +118,13 @@ class Pairs:
 
     def _last_known(self) -> PairBook | None:
         """Return what was listed here last, or, before that, what anybody in this process was told at the same address."""
-        return self._book if self._book is not None else _last.get(self._client.base_url)
+        return self._book if self._book is not None else _last.get(self._address)
 
     def _ask(self, timeout_ms: int) -> None:
         try:
             found = parse_pairs(self._client.public("get_assetpairs", {}, timeout_ms=timeout_ms), self._client)
             self._book, self._failure = found, None
-            _last[self._client.base_url] = found
+            _last[self._address] = found
         except CallFailed as failed:
             self._failure = failed
         self._asked_at = time.monotonic_ns()

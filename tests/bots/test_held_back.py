@@ -113,8 +113,9 @@ def test_venue_that_is_out_of_reach_rejects_nothing(bot: Bot, kraken: KrakenLoop
     broker = broker_for("kraken", is_live=True)
     broker._client.base_url = "http://127.0.0.1:9"  # type: ignore[attr-defined]
     broker._client._private = None  # type: ignore[attr-defined]
-    intent = live_intent(bot)
-    assert send(intent).order.status == OrderStatus.REJECTED
+    submission = send(live_intent(bot))
+    assert codes(submission) == []
+    assert submission.order.status == OrderStatus.REJECTED
     assert streak(bot) == 0
 
 
