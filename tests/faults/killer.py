@@ -34,6 +34,7 @@ def main() -> None:
 
     django.setup()
     import bots.tick  # noqa: F401 - loaded once, here, and not in each child
+    import tradingops.urls  # noqa: F401
     from bots.brokers.kraken_client import load_exchange_class
     from bots.market_data.datasets import dataset
     from bots.strategies import registry
@@ -238,7 +239,24 @@ def _chores(command: dict[str, Any]) -> int:
     return 0
 
 
+def _post(command: dict[str, Any]) -> int:
+    """Serve one request of the API as the web process does, and write its answer to the file ``answer_to``."""
+    from pathlib import Path
+
+    from django.test import Client
+
+    for venue, symbol in command.get("prices_of", ()):
+        _market(venue, symbol, 300)
+    client = Client(raise_request_exception=False, SERVER_NAME="127.0.0.1")
+    answer = client.post(
+        command["path"], json.dumps(command["body"]), content_type="application/json", headers=command["headers"]
+    )
+    Path(command["answer_to"]).write_text(json.dumps([answer.status_code, answer.json()]))
+    return 0
+
+
 _WORK = {
+    "post": _post,
     "tick": _tick, "close": _close, "engage": _engage, "flatten": _flatten, "go_on": _go_on,
     "send": _send, "cancel": _cancel, "chores": _chores, "readiness": _readiness,
 }  # fmt: skip

@@ -38,7 +38,7 @@ IdempotencyKey = Annotated[
         pattern="^[ -~]+$",
         description="Drawn by you for what you want once, and sent again with each repeat of the request: 1 to 255 printable "
         "ASCII characters. It is kept for 30 days.",
-        examples=["rebalance-2026-11-23-btc-1"],  # type: ignore[arg-type]
+        examples=["rebalance-2026-11-23-btc-1"],
     ),
 ]
 T = TypeVar("T")
@@ -66,8 +66,10 @@ def asked_by(caller: Caller, key: str, endpoint: str, payload: BaseModel) -> Ask
 
 
 def _whose(caller: Caller) -> str:
-    """Return who a key belongs to: a person keeps it under another name, and no two share one."""
-    return caller.actor if caller.is_token else f"user:{caller.user.pk}"
+    """Return who a key belongs to: people and tokens by number, since names change hands."""
+    if caller.user is not None:
+        return f"user:{caller.user.pk}"
+    return caller.actor if caller.token is None else f"token:{caller.token.pk}"
 
 
 def once(asked: Asked, making: Making[T]) -> T:

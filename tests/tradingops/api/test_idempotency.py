@@ -20,8 +20,10 @@ from bots.hand_orders import HandOrder, Once
 from bots.markets import market_for
 from bots.models import Bot, Order
 from bots.workers.housekeeping import forget_old_api_requests
-from safety import api_requests
+from safety import api_requests, api_tokens
+from safety.api_models import ApiToken
 from safety.api_requests import CLAIM, KEPT, Asked, ClaimLostError, KeyReusedError
+from safety.api_scopes import Scope
 from safety.intents import OrderType, Side
 from safety.models import ApiRequest, RiskLimits
 from safety.permissions import OPERATOR, VIEWER
@@ -167,6 +169,17 @@ class TestWhose:
         made = caller.ask("/orders", bot_id=bot.pk, **RESTS)
         assert Caller("p" * 40).ask("/orders", bot_id=bot.pk, **RESTS) == made
         assert Order.objects.count() == 1
+
+    def test_scoped_token_has_its_own_keys_also_under_a_name_that_another_had(self, caller: Caller, bot: Bot) -> None:
+        owner, now = User.objects.create_superuser("owner"), timezone.now()
+        ids = {caller.ask("/orders", bot_id=bot.pk, **RESTS)[1]["client_order_id"]}
+        for quantity in ("0.3", "0.4"):
+            row, text = api_tokens.make("desk", Scope.OPERATE, None, maker=owner, reason="a test", now=now)
+            status, answer = Caller(text).ask("/orders", bot_id=bot.pk, **{**RESTS, "quantity": quantity})
+            assert status == 201
+            ids.add(answer["client_order_id"])
+            ApiToken.objects.filter(pk=row.pk).delete()
+        assert len(ids) == 3
 
     def test_person_keeps_the_keys_under_another_name(self, bot: Bot) -> None:
         person = Caller(group=OPERATOR)
