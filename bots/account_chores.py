@@ -119,11 +119,18 @@ def measure_at_venue(venue: str, *, is_live: bool, answer: Answer | None = None)
     answer = answer or ask_account(venue, is_live=is_live)
     report, name = answer.report, account_name(venue, is_live=is_live)
     known = Account.objects.filter(pk=name).first()
-    counted = figures_of(report) if known is None else worth.counted(known, figures_of(report))
-    equity_usd = _worth_usd(venue, counted, answer.asked_at)
+    figures = figures_of(report)
+    # Prices are asked for before anything is locked, since a feed may go over the network.
+    prices = _prices_usd(
+        venue, {**figures, **({} if known is None else worth.counted(known, figures))}, answer.asked_at
+    )
     cash_usd = sum((report.cash_usd.get(name, Decimal(0)) for name in DOLLARS), Decimal(0))
     with unit():
         books = load_account_books(name, answer.asked_at, lock=True)
+        if _is_overtaken(books.account, answer.asked_at):
+            return books.account
+        # Only now, since a withdrawal that was counted meanwhile has moved what losses are judged by, too.
+        equity_usd = _worth_usd(worth.counted(books.account, figures), prices)
         on_hold = sum((report.on_hold.get(name, Decimal(0)) for name in DOLLARS), Decimal(0))
         # Our own orders' share is counted at each claim; what the orders of others hold back can't be spent.
         others = max(on_hold - reserved_on_account_usd(books), Decimal(0))
@@ -168,12 +175,23 @@ def accounts_in_use() -> list[tuple[str, bool]]:
     return [*((venue, True) for venue in sorted(set(live))), *((venue, False) for venue in sorted(set(paper)))]
 
 
-def _worth_usd(venue: str, figures: Mapping[str, Decimal], now: datetime) -> Decimal:
-    """Return what these assets are worth at the bid. What has no market in dollars counts for nothing. Raises MarketDataError."""
+def _is_overtaken(account: Account, asked_at: datetime) -> bool:
+    """Return whether an account was measured with a younger answer already. One from the future was made by another clock."""
+    return account.measured_at is not None and asked_at < account.measured_at <= timezone.now()
+
+
+def _prices_usd(venue: str, figures: Mapping[str, Decimal], now: datetime) -> dict[str, Decimal]:
+    """Return what a unit of each of these is worth at the bid, nothing where it has no market. Raises MarketDataError."""
+    return {asset: price_usd(venue, asset, now) or Decimal(0) for asset in figures}
+
+
+def _worth_usd(figures: Mapping[str, Decimal], prices: Mapping[str, Decimal]) -> Decimal:
+    """Return what these assets are worth. Raises MarketDataError for one whose price was not asked for."""
     total = Decimal(0)
     for asset, quantity in figures.items():
-        price = price_usd(venue, asset, now) if quantity else None
-        total += quantity * (price or Decimal(0))
+        if quantity and asset not in prices:
+            raise MarketDataError(f"{asset} came to the account while it was valued: the next look values it.")
+        total += quantity * prices.get(asset, Decimal(0))
     return total
 
 

@@ -11,8 +11,9 @@ from django.db.models.functions import RowNumber, TruncHour
 from bots.books import EXACT
 from bots.ledger import book_of
 from bots.market_data.base import MarketDataError
+from bots.market_data.feeds import feed_for
 from bots.markets import Moment
-from bots.models import BotStatus, EquitySnapshot, PaperBroker, Position
+from bots.models import Bot, BotStatus, EquitySnapshot, PaperBroker, Position
 
 KEEP_EVERY_SNAPSHOT = timedelta(days=2)
 THIN_AT_MOST = 50_000
@@ -56,13 +57,21 @@ def take_snapshots(now: datetime) -> int:
             continue
         figures = worth(position, _starting_cash(position), bid)
         snapshots.append(_snapshot(position, figures, now))
-        position.mark_price, position.marked_at = bid, now
+        position.mark_price, position.marked_at = bid, _priced_at(position.bot, now)
         marked.append(position)
     EquitySnapshot.objects.bulk_create(snapshots, ignore_conflicts=True)
     # Only these two columns: the ledger may write the others at the same moment.
     for position in marked:
-        Position.objects.filter(pk=position.pk).update(mark_price=position.mark_price, marked_at=now)
+        Position.objects.filter(pk=position.pk).update(mark_price=position.mark_price, marked_at=position.marked_at)
     return len(snapshots)
+
+
+def _priced_at(bot: Bot, now: datetime) -> datetime | None:
+    """Return when the price of a bot's market was quoted; None when that is not known: a mark never seems younger than it is."""
+    try:
+        return min(feed_for(bot.venue).quote(bot.symbol, now).seen_at, now)
+    except MarketDataError:
+        return None
 
 
 def thin_snapshots(now: datetime) -> int:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from bots import ledger
 from bots.batch import BotBooks
-from bots.blocks import Block, account_blocks, gate_blocks, held_blocks, state_blocks
+from bots.blocks import Block, account_blocks, gate_blocks, held_blocks, state_blocks, venue_blocks
 from bots.bot_params import clean_params
 from bots.executor import is_stranded
 from bots.exposure import Market
@@ -77,7 +77,7 @@ def filtered(
     The gate would deny the rest anyway; not asking keeps the audit readable. Cancels always pass.
     """
     bot = books.bot
-    held, shut = [*held_blocks(bot), *account_blocks(bot, now)], gate_blocks(bot)
+    held, shut = [*held_blocks(bot), *account_blocks(bot, now)], [*gate_blocks(bot), *venue_blocks(bot)]
     nothing_goes = state.level == Level.HALTED or any(block.stops_exits for block in shut)
     no_entries = state.level == Level.REDUCING or bool(held or shut)
     kept = [

@@ -21,7 +21,7 @@ from bots.models import Difference, DifferenceKind
 from bots.reconciliation import queries, turns
 from bots.reconciliation.balances import Standing, settled
 from bots.reconciliation.differences import FIGURES
-from bots.reconciliation.settling import SettleError, settle
+from bots.reconciliation.settling import Seen, SettleError, settle
 from safety.permissions import CLEAR_HOLDS, OPERATE_BOT
 from safety.recent_signin import CODE, PASSWORD, ask
 
@@ -51,9 +51,9 @@ MEANINGS = {
 
 
 class SettleForm(forms.Form):
-    """Why a difference is settled, with the venue's figure that the person saw."""
+    """Why a difference is settled, with both sides as the person saw them."""
 
-    seen_venue = forms.CharField(required=False, max_length=80, widget=forms.HiddenInput)
+    seen = forms.CharField(required=False, max_length=250, widget=forms.HiddenInput)
     reason = forms.CharField(
         label="Reason",
         max_length=REASON_CHARS_MAX,
@@ -61,20 +61,16 @@ class SettleForm(forms.Form):
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
     )
 
-    def clean_seen_venue(self) -> Decimal | None:
-        """Return the figure, or None where there is none, as for an order."""
-        text = self.cleaned_data["seen_venue"]
-        if not text:
-            return None
+    def clean_seen(self) -> Seen | None:
+        """Return what was seen, or None where there are no figures, as for an order."""
+        texts = self.cleaned_data["seen"].split()
         try:
-            figure = Decimal(text)
-        except InvalidOperation as error:
-            raise forms.ValidationError(
-                "The figure of the page was changed on its way. Load the page again."
-            ) from error
-        if not figure.is_finite():
-            raise forms.ValidationError("The figure of the page was changed on its way. Load the page again.")
-        return figure
+            figures = [Decimal(text) for text in texts]
+        except InvalidOperation:
+            figures = []
+        if len(figures) != len(texts) or len(figures) not in (0, 3) or not all(one.is_finite() for one in figures):
+            raise forms.ValidationError("The figures of the page were changed on their way. Load the page again.")
+        return Seen(*figures) if figures else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +113,14 @@ def settle_page(request: HttpRequest, difference_id: int) -> HttpResponse:
     if difference_id >= ID_MAX:
         raise Http404
     difference = get_object_or_404(Difference.objects.select_related("account"), pk=difference_id)
-    form = SettleForm(request.POST or None, initial={"seen_venue": _text(difference.venue)})
+    form = SettleForm(request.POST or None, initial={"seen": _seen(difference)})
     if request.method == "POST" and form.is_valid():
         try:
             return _settle(request, difference, form)
         except SettleError as refused:
             # What is sent again has to be what is shown now.
             difference.refresh_from_db()
-            form = SettleForm({"reason": form.cleaned_data["reason"], "seen_venue": _text(difference.venue)})
+            form = SettleForm({"reason": form.cleaned_data["reason"], "seen": _seen(difference)})
             form.add_error(None, str(refused))
     context = admin.site.each_context(request) | {
         "title": "Settle a difference",
@@ -143,7 +139,7 @@ def _settle(request: HttpRequest, difference: Difference, form: SettleForm) -> H
         difference.pk,
         actor=actor_of(request),
         reason=form.cleaned_data["reason"],
-        seen_venue=form.cleaned_data["seen_venue"],
+        seen=form.cleaned_data["seen"],
     )
     what = "accepted: entries in it go on" if done.kind in FIGURES else "taken note of"
     messages.success(
@@ -180,5 +176,7 @@ def _consequence(difference: Difference) -> Consequence | None:
     return Consequence(before, settled(before))
 
 
-def _text(figure: Decimal | None) -> str:
-    return "" if figure is None else decimal_text(figure)
+def _seen(difference: Difference) -> str:
+    """Return what the page sends back of both sides."""
+    seen = Seen.of(difference)
+    return "" if seen is None else " ".join(decimal_text(one) for one in (seen.venue, seen.expected, seen.held))

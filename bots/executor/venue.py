@@ -69,7 +69,8 @@ def submit_to_venue(intent: OrderIntent, market: Market, *, fence: Fence | None 
     try:
         broker = broker_for(intent.venue, is_live=intent.is_live)
     except BrokerUnavailable as unavailable:
-        return _deny(order, Denial("LIVE_GATE_CLOSED", str(unavailable), "a venue", "not available"))
+        code = "LIVE_GATE_CLOSED" if intent.is_live else "ACCOUNT_BLOCKED"
+        return _deny(order, Denial(code, str(unavailable), "an account that can be asked", "not available"))
     denial = steps.second_look(order, intent, claim.held) or _clock_set_back(order) or _lease_too_short(order, fence)
     if denial is not None:
         return _deny(order, denial)

@@ -1,6 +1,6 @@
 """What a page or a command shows of the reconciliation. Read from the database alone; no venue is asked."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -10,13 +10,19 @@ from bots.accounts import account_name
 from bots.models import Account, AccountMovement, AccountSync, Difference, Order, ReconciliationRun, RunState
 from bots.reconciliation.balances import ZERO
 from bots.reconciliation.compare import assets_of
-from bots.reconciliation.differences import open_ones
+from bots.reconciliation.differences import ACCEPTED, open_ones
 from bots.reconciliation.facts import externals_of, read_books
+
+SETTLED = "settled"
 
 
 @dataclass(frozen=True, slots=True)
 class AssetLine:
-    """Both sides of one asset, as the last sound run found them. ``is_ours``: a bot trades in it or with it."""
+    """Both sides of one asset, as the last sound run found them. ``is_ours``: a bot trades in it or with it.
+
+    ``pending`` of the owner's part are shares that a split or the like brought or took, and that wait for a person.
+    The verdict is SETTLED when a person has accepted the venue's figure since then: the next run looks at it anew.
+    """
 
     asset: str
     venue: Decimal
@@ -27,6 +33,12 @@ class AssetLine:
     delta: Decimal
     verdict: str
     is_ours: bool
+    pending: Decimal = ZERO
+
+    @property
+    def owner_s(self) -> Decimal:
+        """Return the owner's part without what is not known to be the owner's."""
+        return self.baseline - self.pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +92,7 @@ def view(venue: str, *, is_live: bool) -> AccountView:
         failing_since=None if sync is None else sync.failing_since,
         failure="" if sync is None else sync.failure,
         last_run=runs.first(),
-        lines=() if sound is None else tuple(_lines(sound.figures)),
+        lines=() if sound is None else tuple(_lines(sound.figures, _settled_since(sound))),
         differences=tuple(Difference.objects.filter(account_id=name, closed_at__isnull=True).order_by("id")),
         own_open=Order.objects.filter(
             venue=venue, is_live=is_live, status__in=["accepted", "partially_filled"]
@@ -111,9 +123,17 @@ def held_by_bots(account: Account, asset: str) -> Decimal:
     return read_books(account).held.get(asset, ZERO)
 
 
-def _lines(figures: Mapping[str, Mapping[str, object]]) -> Iterable[AssetLine]:
+def _settled_since(run: ReconciliationRun) -> frozenset[str]:
+    """Return the assets whose figure a person has accepted since this run: what it shows of them is over."""
+    rows = Difference.objects.filter(account=run.account_id, outcome=ACCEPTED, closed_at__gte=run.finished_at)
+    return frozenset(rows.exclude(asset="").values_list("asset", flat=True))
+
+
+def _lines(figures: Mapping[str, Mapping[str, object]], settled: Collection[str]) -> Iterable[AssetLine]:
     for asset, one in sorted(figures.items()):
         numbers = {
             name: Decimal(str(one[name])) for name in ("venue", "baseline", "held", "flows", "expected", "delta")
         }
-        yield AssetLine(asset=asset, verdict=str(one["verdict"]), is_ours=bool(one["ours"]), **numbers)
+        numbers["pending"] = Decimal(str(one.get("pending", ZERO)))
+        verdict = SETTLED if asset in settled else str(one["verdict"])
+        yield AssetLine(asset=asset, verdict=verdict, is_ours=bool(one["ours"]), **numbers)

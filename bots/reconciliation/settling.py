@@ -1,6 +1,7 @@
 """A person accepts the venue's figure: the owner's part of the account gives way first, and then what our books hold."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_DOWN, Decimal, localcontext
 
@@ -30,10 +31,25 @@ class SettleError(Exception):
     """The difference can't be settled as things stand; the message says why and what to do. Nothing has changed."""
 
 
-def settle(difference_id: int, *, actor: str, reason: str, seen_venue: Decimal | None = None) -> Difference:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Both sides as a person saw them: what the venue has, what ought to be there, and what our positions hold of it."""
+
+    venue: Decimal
+    expected: Decimal
+    held: Decimal
+
+    @classmethod
+    def of(cls, difference: Difference) -> "Seen | None":
+        """Return what a page shows of a difference now; None for one that is about no figure."""
+        venue, expected, held = difference.venue, difference.expected, difference.held
+        return None if venue is None or expected is None or held is None else cls(venue, expected, held)
+
+
+def settle(difference_id: int, *, actor: str, reason: str, seen: Seen | None = None) -> Difference:
     """Accept the venue's figure of a difference, or take note of one that is about an order, and return it closed.
 
-    ``seen_venue`` is the venue's figure that the person saw: if it is another by now, nothing is done. What is missing is taken
+    ``seen`` is what the person saw of both sides: if either is another by now, nothing is done. What is missing is taken
     from the owner's part first, then from the books of the bots that hold it, each by its share: their positions shrink at
     cost, which counts as a loss. What is there without an explanation becomes the owner's, and is no gain. The caller has
     checked that the person may (``CLEAR_HOLDS``). The same settlement again returns what was done. Not inside a transaction:
@@ -51,7 +67,7 @@ def settle(difference_id: int, *, actor: str, reason: str, seen_venue: Decimal |
             raise SettleError("It was closed meanwhile. Nothing more has to be done about it.")
         now = timezone.now()
         if found.kind in FIGURES:
-            _accept(account, found, seen_venue, price, actor, reason, now)
+            _accept(account, found, seen, price, actor, reason, now)
         differences.close(found, ACCEPTED if found.kind in FIGURES else NOTED, actor, reason, now)
         return found
 
@@ -59,13 +75,13 @@ def settle(difference_id: int, *, actor: str, reason: str, seen_venue: Decimal |
 def _accept(
     account: Account,
     found: Difference,
-    seen_venue: Decimal | None,
+    seen: Seen | None,
     price: Decimal | None,
     actor: str,
     reason: str,
     now: datetime,
 ) -> None:
-    before = _still_so(account, found, seen_venue, now)
+    before = _still_so(account, found, seen, now)
     after = settled(before)
     if after.held != before.held:
         try:
@@ -83,10 +99,11 @@ def _accept(
     AccountSync.objects.filter(account=account).update(wanted_at=now, wanted_by="settled")
 
 
-def _still_so(account: Account, found: Difference, seen_venue: Decimal | None, now: datetime) -> Standing:
+def _still_so(account: Account, found: Difference, seen: Seen | None, now: datetime) -> Standing:
     """Return both sides as the person saw them. Raises SettleError when either has moved since."""
-    if found.venue is None or seen_venue is None or found.venue != seen_venue:
-        raise SettleError("The venue's figure has changed since the page was loaded. Look at it again.")
+    shown = Seen.of(found)
+    if found.venue is None or seen is None or shown is None or shown != seen:
+        raise SettleError("The figures moved since the page was loaded. Look at them again: they are the new ones now.")
     sync = AccountSync.objects.filter(account=account).first()
     if sync is None or sync.baseline_at is None or now - found.seen_at > SEEN_WITHIN:
         raise SettleError("The venue's figure is older than 5 minutes. Reconcile first, then look at it again.")

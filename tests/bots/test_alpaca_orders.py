@@ -18,15 +18,20 @@ from pytest_django import Settings
 from audit.models import OrderEvent
 from bots import clean_up, executor, flatten, going_live, manager, sweep
 from bots.account_chores import accounts_in_use, measure_venue_accounts
+from bots.batch import load_books
+from bots.blocks import blocked_by
 from bots.brokers.factory import broker_for
 from bots.dispatch import lines
 from bots.hand_orders import HandOrder, place_order
 from bots.manager import BotActionError, close_position
 from bots.markets import market_for
-from bots.models import Account, Bot, BotStatus, Order, PaperBroker, Position
+from bots.models import Account, Bot, BotStatus, BotTick, Order, PaperBroker, Position
 from bots.order_states import OrderStatus
+from bots.proposals import filtered
 from bots.strategies import registry
+from bots.strategies.base import CancelProposal
 from safety import readiness, stamp
+from safety.controls.base import StateReading
 from safety.intents import Level, OrderType, Side
 from safety.kill_switch import engage
 from safety.models import KillRun
@@ -39,7 +44,7 @@ from tests.bots.alpaca_desk import (
     stock_intent,
 )
 from tests.bots.brokers.alpaca_builders import CANCEL, POST
-from tests.bots.builders import ScriptedStrategy, Worker, buy, events_of, forget_process_memory, position_of
+from tests.bots.builders import ScriptedStrategy, Worker, buy, events_of, forget_process_memory, position_of, sell
 from tests.bots.live import open_gates, send, stored
 from tests.conftest import CommittedDatabase
 from tests.loopback import faults
@@ -250,6 +255,7 @@ def test_missing_paper_keys_deny_with_what_to_do(bot: Bot, alpaca: AlpacaLoopbac
     settings.ENVIRONMENT = replace(settings.ENVIRONMENT, alpaca_api_secret_paper=None)
     submission = executor.submit_to_venue(intent, market)
     assert submission.is_denied
+    assert [one.code for one in submission.denials] == ["ACCOUNT_BLOCKED"]
     assert "ALPACA_API_KEY_PAPER" in submission.denials[0].message
     assert alpaca.paper.log(POST) == []
 
@@ -294,6 +300,21 @@ def test_dust_at_the_paper_account_keeps_no_bot_from_going_live(bot: Bot, alpaca
     assert Bot.objects.get(pk=bot.pk).is_live
     assert alpaca.paper.log(POST, after_id=before) == []
     assert position_of(bot, is_live=False).quantity == Decimal("0.004")
+
+
+def test_bot_without_keys_for_the_paper_account_says_so_once_and_tries_nothing(
+    bot: Bot, alpaca: AlpacaLoopback, settings: Settings
+) -> None:
+    settings.ENVIRONMENT = replace(settings.ENVIRONMENT, alpaca_api_secret_paper=None)
+    now, cancel = timezone.now(), CancelProposal("x", "old")
+    books = load_books([bot.pk], now)[bot.pk]
+    kept, blocks = filtered([buy("0.3"), sell("0.3"), cancel], books, StateReading(Level.ACTIVE), now)
+    assert kept == [cancel]
+    assert "ACCOUNT_BLOCKED" in [one.code for one in blocks]
+    BotTick.objects.update_or_create(bot=bot, defaults={"blocked_by": [one.as_dict() for one in blocks]})
+    told = [one.code for one in blocked_by(Bot.objects.get(pk=bot.pk))]
+    assert told.count("ACCOUNT_BLOCKED") == 1
+    assert "LIVE_GATE_CLOSED" not in told
 
 
 # Live: every gate, and no connection without them.

@@ -47,6 +47,15 @@ def test_snapshot_marks_the_book_at_the_bid(floor: Floor) -> None:
     assert (position.mark_price, position.marked_at) == (120, NOON)
 
 
+@pytest.mark.parametrize("age_s", [0, 59, 61, 86_400, -30])
+def test_mark_is_as_old_as_its_quote_and_never_from_the_future(floor: Floor, age_s: int) -> None:
+    position = holding("one")
+    floor.feed.quote_age_s = age_s
+    assert take_snapshots(NOON) == 1
+    position.refresh_from_db()
+    assert position.marked_at == min(NOON, NOON - timedelta(seconds=age_s))
+
+
 def test_live_book_begins_with_the_bots_capital(floor: Floor) -> None:
     holding("one", is_live=True)
     floor.feed.move_to("120", "121")

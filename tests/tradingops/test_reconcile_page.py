@@ -1,15 +1,18 @@
 """The reconciliation page shows both sides of an account, and who may settles a difference there, once and as it was seen."""
 
 import re
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
+from django.utils import timezone
 from pytest_django import Settings
 
 from audit.models import OperatorEvent
 from bots.models import AccountSync, Bot, Difference, Order
 from bots.reconciliation.differences import open_oversold
-from bots.reconciliation.settling import settle
+from bots.reconciliation.settling import Seen, settle
 from safety.permissions import OPERATOR, RISK_MANAGER
 from tests.bots.admin.conftest import Desk, desk
 from tests.bots.builders import floor, make_bot, position_of
@@ -59,7 +62,7 @@ def text_of(desk: Desk, url: str, status: int = 200) -> str:
 
 
 def yes(found: Difference, **changes: str) -> dict[str, str]:
-    return {"seen_venue": str(found.venue), "reason": "sold by hand", **changes}
+    return {"seen": f"{found.venue} {found.expected} {found.held}", "reason": "sold by hand", **changes}
 
 
 class TestPage:
@@ -160,7 +163,16 @@ class TestSettling:
         assert "This difference is closed" in text_of(desk, address(short))
 
     @pytest.mark.parametrize(
-        "changes", [{"reason": " "}, {"seen_venue": "0.3"}, {"seen_venue": ""}, {"seen_venue": "x"}]
+        "changes",
+        [
+            {"reason": " "},
+            {"seen": "0.3 0.8 0.3"},
+            {"seen": "0.2 0.9 0.3"},
+            {"seen": "0.2 0.8"},
+            {"seen": "0.2 0.8 NaN"},
+            {"seen": ""},
+            {"seen": "x"},
+        ],
     )
     def test_without_a_reason_or_with_another_figure_nothing_happens(
         self, desk: Desk, short: Difference, bot: Bot, changes: dict[str, str]
@@ -179,13 +191,26 @@ class TestSettling:
         round_at(40)
         round_at(60)
         page = desk.post(address(short), yes(short)).content.decode()
-        assert "has changed since the page was loaded" in page
-        assert re.search(r'name="seen_venue" value="0.1"', page)
+        assert "figures moved since the page was loaded" in page
+        assert re.search(r'name="seen" value="0.1 0.8 0.3"', page)
         assert len(open_differences()) == 1
+
+    def test_what_was_settled_is_shown_as_that_until_the_next_look(self, desk: Desk, short: Difference) -> None:
+        password_given(desk)
+        # After the rounds, which were later than now.
+        with time_machine.travel(timezone.now() + timedelta(seconds=20), tick=True):
+            desk.told(address(short), yes(short))
+        page = text_of(desk, PART)
+        assert "SETTLED the next look, within seconds, compares it anew" in page
+        assert "SHORTAGE" not in page
+        assert round_at(40).state == "agrees"
+        page = text_of(desk, PART)
+        assert "BTC 0 0.2 0 0.2 0.2 0 AGREES" in page
+        assert "SETTLED" not in page
 
     def test_closed_by_somebody_else_is_told(self, desk: Desk, short: Difference) -> None:
         password_given(desk)
-        settle(short.pk, actor="ben", reason="mine", seen_venue=short.venue)
+        settle(short.pk, actor="ben", reason="mine", seen=Seen.of(short))
         assert "This difference is closed" in desk.post(address(short), yes(short)).content.decode()
         assert OperatorEvent.objects.filter(action="difference_accepted").count() == 1
 

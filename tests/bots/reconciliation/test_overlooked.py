@@ -19,7 +19,7 @@ from bots.reconciliation import judging, turns
 from bots.reconciliation.engine import TurnTaken, reconcile
 from bots.reconciliation.facts import read_books
 from bots.reconciliation.history import History, Sorted
-from bots.reconciliation.settling import SettleError, settle
+from bots.reconciliation.settling import Seen, SettleError, settle
 from safety.intents import Side
 from tests.bots.builders import position_of
 from tests.bots.live import live_bot, live_intent, send
@@ -125,7 +125,7 @@ def test_difference_that_is_settled_at_the_same_moment_is_settled_once(holding: 
 
     def accept() -> str:
         try:
-            return settle(found.pk, actor="anna", reason="I sold it", seen_venue=found.venue).outcome
+            return settle(found.pk, actor="anna", reason="I sold it", seen=Seen.of(found)).outcome
         except SettleError as refused:
             return str(refused)
 

@@ -1,13 +1,14 @@
 """A person accepts the venue's figure: the owner's part gives way first, then the books; once, and only as it was seen."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from audit.models import OperatorEvent
-from bots.models import Account, Bot, Deal, Difference
+from bots.models import Account, AssetBaseline, Bot, Deal, Difference
 from bots.order_states import OrderStatus
-from bots.reconciliation.settling import SettleError, settle
+from bots.reconciliation.settling import Seen, SettleError, settle
 from safety.intents import Side
 from tests.bots.builders import actions_on, position_of
 from tests.bots.live import live_bot, live_intent, measured, send
@@ -27,7 +28,7 @@ def differs(kraken: KrakenLoopback, asset: str, amount: str) -> Difference:
 
 
 def accept(found: Difference, **changes: object) -> Difference:
-    asked: dict[str, object] = {"actor": "anna", "reason": "I sold it", "seen_venue": found.venue, **changes}
+    asked: dict[str, object] = {"actor": "anna", "reason": "I sold it", "seen": Seen.of(found), **changes}
     return settle(found.pk, **asked)  # type: ignore[arg-type]
 
 
@@ -95,13 +96,17 @@ def test_settling_needs_a_reason(holding: Bot, kraken: KrakenLoopback, reason: s
         accept(differs(kraken, "XXBT", "0.2"), reason=reason)
 
 
-@pytest.mark.parametrize("seen", [None, Decimal("0.21")])
-def test_figure_that_is_not_the_one_that_was_seen_is_not_accepted(
-    holding: Bot, kraken: KrakenLoopback, seen: Decimal | None
+@pytest.mark.parametrize(
+    "changes", [None, {"venue": Decimal("0.21")}, {"expected": Decimal("0.81")}, {"held": Decimal("0.31")}]
+)
+def test_figures_that_are_not_those_that_were_seen_are_not_accepted(
+    holding: Bot, kraken: KrakenLoopback, changes: dict[str, Decimal] | None
 ) -> None:
     found = differs(kraken, "XXBT", "0.2")
-    with pytest.raises(SettleError, match="changed since"):
-        accept(found, seen_venue=seen)
+    seen = Seen.of(found)
+    assert seen is not None
+    with pytest.raises(SettleError, match="figures moved since"):
+        accept(found, seen=None if changes is None else replace(seen, **changes))
     assert position_of(holding, is_live=True).quantity == Decimal("0.3")
     assert [one.pk for one in open_differences()] == [found.pk]
 
@@ -111,6 +116,22 @@ def test_books_that_moved_since_are_not_settled_by_what_was_seen(holding: Bot, k
     assert send(live_intent(holding, Side.SELL, "0.1")).order.status == OrderStatus.FILLED
     with pytest.raises(SettleError, match="Our own figures"):
         accept(found)
+
+
+def test_our_own_side_that_a_later_round_shows_otherwise_is_not_settled_by_what_was_seen(
+    holding: Bot, kraken: KrakenLoopback
+) -> None:
+    """The venue's figure is the same; but what would be written off is more than the person agreed to."""
+    found = differs(kraken, "XXBT", "0.2")
+    seen = Seen.of(found)
+    AssetBaseline.objects.filter(asset="BTC").update(quantity=Decimal("0.4"))
+    round_at(40)
+    round_at(60)
+    again = open_differences()[0]
+    assert (again.pk, again.venue) == (found.pk, found.venue)
+    with pytest.raises(SettleError, match="figures moved since"):
+        accept(again, seen=seen)
+    assert position_of(holding, is_live=True).quantity == Decimal("0.3")
 
 
 def test_figure_that_is_old_is_not_accepted(holding: Bot, kraken: KrakenLoopback) -> None:
