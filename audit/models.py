@@ -199,3 +199,17 @@ class Anchor(AppendOnlyModel):
 
     def __str__(self) -> str:
         return f"{self.chain} {self.seq}"
+
+
+class Tally(models.Model):
+    """Running totals of something, kept so that nobody counts all of history again. ``version`` rises with each change."""
+
+    name = models.CharField(primary_key=True, max_length=40)
+    version = models.BigIntegerField(default=0)
+    value = CanonicalJSONField(default=dict)
+
+    class Meta:
+        db_table = "tallies"
+
+    def __str__(self) -> str:
+        return self.name

@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "django_q",
 ]
 MIDDLEWARE = [
+    "tradingops.http_counts.count_requests",
     "tradingops.request_ids.request_ids",
     "django.middleware.security.SecurityMiddleware",
     "tradingops.middleware.content_security_policy",

@@ -4,17 +4,24 @@ On a thread of its own and not with requests: a console that nobody looks at mus
 """
 
 import logging
+import shutil
 import threading
 from collections.abc import Callable
+from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connections
 
 from bots.models.worker import WorkerKind
 from bots.workers.heartbeats import Heart, bury_dead_web
+from tradingops import http_counts
+from tradingops.api.stream_hub import hub
 
 log = logging.getLogger(__name__)
 
 BEAT_EVERY_S = 5.0
+#: What the process tells of itself beside its settings: the streams that it serves, and the space left for its files.
+STREAMS, DISK_FREE = "streams", "disk_free_bytes"
 
 
 def start() -> threading.Event:
@@ -30,11 +37,17 @@ def beat_until(ended: threading.Event, every_s: float = BEAT_EVERY_S) -> None:
     try:
         _guarded(bury_dead_web)
         while not ended.is_set():
-            _guarded(heart.beat)
+            _guarded(lambda: heart.beat(details=shown()))
+            _guarded(http_counts.keep)
             ended.wait(every_s)
         _guarded(heart.stop)
     finally:
         connections.close_all()
+
+
+def shown() -> dict[str, Any]:
+    """Return what the heartbeat's row says of this process."""
+    return {STREAMS: hub.count, DISK_FREE: shutil.disk_usage(settings.VAR_DIR).free}
 
 
 def _guarded(act: Callable[[], object]) -> None:

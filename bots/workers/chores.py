@@ -42,6 +42,7 @@ CHORE_MODULES = (
     "bots.dead_man",
     "bots.sweep",
     "bots.executor.shadow",
+    "bots.tallies",
 )
 LEASE = "chores"
 #: Longer than a shard's: a chore may take its time, and nothing trades under this lease.

@@ -108,9 +108,11 @@ def _order_news(row: OrderEvent) -> News:
         "event": row.event,
         "status": row.status,
         "reason": row.reason,
-        "is_live": row.is_live,
+        "is_live": bool(row.is_live),
         "actor": row.actor,
         "details": row.details,
+        "prev_hash": row.prev_hash,
+        "hash": row.hash,
     }
     return News(ORDER, _json(told), row.bot_id, row.seq, bool(row.is_live), row.pk)
 

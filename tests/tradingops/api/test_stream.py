@@ -194,7 +194,8 @@ def test_concurrent_commits_lose_nothing_and_double_nothing(monkeypatch: pytest.
     threads = [threading.Thread(target=work, args=(number,)) for number in range(writers)]
     for thread in threads:
         thread.start()
-    coming, seen = listen("0-0"), []
+    coming = listen("0-0")
+    seen: list[Any] = []
     while len(seen) < total:
         seen += coming.orders(min(25, total - len(seen)))
         coming.close()
@@ -351,7 +352,9 @@ def test_send_to_a_client_that_takes_nothing_fails(monkeypatch: pytest.MonkeyPat
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
         ours, _ = server.accept()
         with ours:
-            stream.limit_sends(RequestFactory().get("/api/stream", **{"gunicorn.socket": ours}))
+            request = RequestFactory().get("/api/stream")
+            request.META["gunicorn.socket"] = ours
+            stream.limit_sends(request)
             with pytest.raises(TimeoutError):
                 ours.sendall(b"x" * 100_000_000)
 
