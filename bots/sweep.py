@@ -21,7 +21,7 @@ from bots.executor.steps import intent_of
 from bots.executor.venue import GRACE, apply, carry_out_cancel, to_not_sent, to_unknown
 from bots.models import AccountSync, Order
 from bots.order_states import RESTING_STATES, OrderStatus
-from bots.reconciliation import alarms, turns
+from bots.reconciliation import alarms, turns, vanished
 from bots.workers.chores import chore
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ UNKNOWN_AGAIN = timedelta(seconds=22)
 #: Each look-up counts against the venue's limit: four resting orders would drain the smallest Kraken key at once every 10 s.
 RESTING_EVERY = timedelta(seconds=30)
 CANCEL_EVERY = timedelta(seconds=3)
+#: And of an order that the venue does not have, as a person was told.
+CANCEL_MISSING_EVERY = timedelta(seconds=30)
 #: A venue may fill an order after it acknowledged the cancel: one that ended is looked up for so long.
 LATE_FOR = timedelta(seconds=90)
 #: Reconciliation lists the open orders every 10 s while any rest: so much later resting orders are looked up one by one.
@@ -64,6 +66,7 @@ def carry_out_cancels(now: datetime) -> list[Order]:
     waiting = Order.objects.filter(
         deadline_at__isnull=False, status__in=RESTING_STATES, cancel_requested_at__isnull=False
     ).filter(_not_since(now - CANCEL_EVERY))
+    waiting = waiting.exclude(empty_look_ups__gte=vanished.MISSED_MIN, looked_up_at__gte=now - CANCEL_MISSING_EVERY)
 
     def cancel(order: Order) -> Order:
         Order.objects.filter(pk=order.pk).update(looked_up_at=now)
@@ -105,7 +108,7 @@ def due_look_ups(now: datetime) -> list[Order]:
     soon = Q(deadline_at__gt=now - UNKNOWN_SOON_FOR) & _not_since(now - UNKNOWN_EVERY)
     unknown = over_network.filter(status=OrderStatus.UNKNOWN).filter(soon | _not_since(now - UNKNOWN_AGAIN))
     resting = over_network.filter(status__in=RESTING_STATES).filter(_not_since(now - RESTING_EVERY))
-    resting = resting.exclude(_is_listed(now))
+    resting = resting.filter(vanished.is_due(now)).exclude(_is_listed(now))
     ended = over_network.filter(status__in=ENDED, updated_at__gt=now - LATE_FOR).filter(_not_since(now - LATE_FOR / 3))
     oldest = (F("looked_up_at").asc(nulls_first=True), "id")
     found = list(unknown.order_by(*oldest)[:ROUND_MAX])
@@ -133,6 +136,8 @@ def look_up(order: Order, now: datetime) -> Order:
 
 def _not_found(order: Order, answer: LookUp, now: datetime) -> Order:
     """Count a whole look-up that did not find the order. An answer that is not whole counts for nothing."""
+    if answer.is_complete and order.status in RESTING_STATES:
+        return vanished.count_missed(order.pk, now)
     if not answer.is_complete or order.status != OrderStatus.UNKNOWN or order.deadline_at is None:
         return order
     Order.objects.filter(pk=order.pk).update(empty_look_ups=F("empty_look_ups") + 1)

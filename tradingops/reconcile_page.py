@@ -18,7 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from audit.admin_base import actor_of, ok_or_login
 from audit.decimals import decimal_text
 from bots.models import Difference, DifferenceKind
-from bots.reconciliation import queries, turns
+from bots.reconciliation import queries, turns, vanished
 from bots.reconciliation.balances import Standing, settled
 from bots.reconciliation.differences import FIGURES
 from bots.reconciliation.settling import Seen, SettleError, settle
@@ -125,7 +125,8 @@ def settle_page(request: HttpRequest, difference_id: int) -> HttpResponse:
     context = admin.site.each_context(request) | {
         "title": "Settle a difference",
         "difference": difference,
-        "meaning": MEANINGS[DifferenceKind(difference.kind)],
+        "meaning": vanished.MEANING if vanished.is_about(difference) else MEANINGS[DifferenceKind(difference.kind)],
+        "is_gone": vanished.is_about(difference),
         "is_figure": difference.kind in FIGURES,
         "consequence": _consequence(difference),
         "form": form,
@@ -141,7 +142,8 @@ def _settle(request: HttpRequest, difference: Difference, form: SettleForm) -> H
         reason=form.cleaned_data["reason"],
         seen=form.cleaned_data["seen"],
     )
-    what = "accepted: entries in it go on" if done.kind in FIGURES else "taken note of"
+    is_accepted = done.kind in FIGURES or vanished.is_about(done)
+    what = "accepted: entries in it go on" if is_accepted else "taken note of"
     messages.success(
         request, f"The difference about {done.asset or done.symbol} is {what}, unless something else is open."
     )

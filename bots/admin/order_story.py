@@ -77,6 +77,7 @@ class Care:
     grace: timedelta
     empty_look_ups_min: int
     not_sent_after: timedelta
+    missed_min: int
 
 
 @dataclass(slots=True)
@@ -263,6 +264,8 @@ def _now_unknown(order: Order, now: datetime, care: Care) -> list[str]:
 
 def _now_resting(order: Order, now: datetime, care: Care) -> list[str]:
     rests = f"It rests at {_place(order)} with {figures.quantity(order.remaining_quantity)} left."
+    if order.missed_since is not None:
+        return [_now_missing(order, care)]
     if order.cancel_requested_at is None:
         return [f"{rests} {order.venue} is asked for its fills every little while."]
     return [
@@ -271,6 +274,18 @@ def _now_resting(order: Order, now: datetime, care: Care) -> list[str]:
             f"says what became of it: it may still fill. {_asked(order, now, care.cancel_every)}"
         )
     ]
+
+
+def _now_missing(order: Order, care: Care) -> str:
+    """Return what is done about an order that rests, as far as we know, and that its venue does not have."""
+    times = order.empty_look_ups
+    told = "A person settles it on the Reconciliation page."
+    if times < care.missed_min:
+        told = f"After {care.missed_min} of them, over a minute, it is put before a person."
+    return (
+        f"{order.venue.capitalize()} does not list it, and {times} whole look-up{'s' * (times != 1)} since "
+        f"{clock(order.missed_since or order.updated_at)} did not find it. It may still fill, and counts in full. {told}"
+    )
 
 
 def _asked(order: Order, now: datetime, every: timedelta) -> str:

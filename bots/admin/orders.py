@@ -24,12 +24,15 @@ from bots.admin.order_story import Care, story
 from bots.executor.venue import GRACE
 from bots.models import Fill, Order
 from bots.order_states import RESTING_STATES, OrderStatus
+from bots.reconciliation import vanished
 
 #: No venue fills one order in so many parts; a page has to end somewhere.
 EVENTS_MAX = 2_000
 ID_DIGITS_MAX = 18
 #: What the sweep does for an order at a venue; the page says when it comes next.
-CARE = Care(sweep.UNKNOWN_AGAIN, sweep.CANCEL_EVERY, GRACE, sweep.EMPTY_LOOK_UPS_MIN, sweep.NOT_SENT_AFTER)
+CARE = Care(
+    sweep.UNKNOWN_AGAIN, sweep.CANCEL_EVERY, GRACE, sweep.EMPTY_LOOK_UPS_MIN, sweep.NOT_SENT_AFTER, vanished.MISSED_MIN
+)
 STATUS_COLOURS = {
     OrderStatus(status).label: colour
     for status, colour in {

@@ -105,8 +105,12 @@ class AlpacaBroker:
 
     @spending(Purpose.LOOK_UPS)
     def look_up(self, order: OrderIntent, venue_order_id: str = "") -> LookUp:
-        """Search for ``order``: by Alpaca's id where it is known, else by our id, and then among all orders made since."""
-        return self._look_up(order, venue_order_id)
+        """Search for ``order``: by Alpaca's id where it is known, else by our id, and then among all orders made since.
+
+        Where Alpaca does not know its own id any more, everything is searched, too: only then the order counts as not there.
+        """
+        found = self._look_up(order, venue_order_id)
+        return self._look_up(order, gone_id=venue_order_id) if found.is_gone else found
 
     def account(self) -> AccountReport:
         """Return the cash and the shares. Raises VenueError. A short position counts below zero.
@@ -223,14 +227,15 @@ class AlpacaBroker:
         standing = self.look_up(order).found if failure.kind == Kind.DUPLICATE else None
         return standing or not_acknowledged(failure)
 
-    def _look_up(self, order: OrderIntent, order_id: str, *, urgent: bool = False) -> LookUp:
+    def _look_up(self, order: OrderIntent, order_id: str = "", *, urgent: bool = False, gone_id: str = "") -> LookUp:
         try:
             if order_id:
                 raw = self._ask("GET", _path(order_id), urgent=urgent)
                 return LookUp(self._report(order, raw, urgent=urgent, is_known=True), is_complete=True)
-            return self._search(order, urgent=urgent)
+            return self._search(order, urgent=urgent).unless_other(gone_id)
         except CallFailed as failed:
-            return LookUp(reason=failed.failure.reason)
+            is_gone = bool(order_id) and failed.failure.kind == Kind.GONE
+            return LookUp(reason=failed.failure.reason, is_gone=is_gone)
 
     def _search(self, order: OrderIntent, *, urgent: bool) -> LookUp:
         """Search by our own id; when there is none, every order made since is looked through before it counts as absent."""

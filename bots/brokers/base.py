@@ -93,12 +93,21 @@ class LookUp:
 
     ``found`` is the order, which agreed in symbol, side, quantity and time, with every execution that is known of it.
     ``is_complete``: everything that could hold it was asked and answered soundly, so that None in ``found`` means that the
-    order was not there at that moment. ``reason`` says, for people, why a search was not complete.
+    order was not there at that moment. ``reason`` says, for people, why a search was not complete. ``is_gone``: the venue does
+    not know its own id of the order any more; nothing else was searched.
     """
 
     found: OrderReport | None = None
     is_complete: bool = False
     reason: str = ""
+    is_gone: bool = False
+
+    def unless_other(self, gone_id: str) -> "LookUp":
+        """Return this search, made since the venue does not know ``gone_id`` any more. Another order with our id is not ours."""
+        other = "" if self.found is None else self.found.venue_order_id
+        if not gone_id or other in ("", gone_id):
+            return self
+        return LookUp(reason=f"the venue has no order {gone_id} any more, and has {other} under our id: is that ours?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,8 @@ MARKET_STATES = {
     "limit_only": MarketStatus.POST_ONLY,
 }
 
+#: What Kraken may say, besides "unknown order", of an id that it does not know.
+NO_SUCH_ID = "EOrder:Invalid order"
 #: Seconds that a dead-man switch may be wound up for; milliseconds would be far outside.
 DEAD_MAN_S_MIN, DEAD_MAN_S_MAX = 10, 600
 #: What a refusal has to be about for it to be Kraken's word on the order itself.
@@ -133,8 +135,12 @@ class KrakenBroker:
 
     @spending(Purpose.LOOK_UPS)
     def look_up(self, order: OrderIntent, venue_order_id: str = "") -> LookUp:
-        """Search for ``order``: by Kraken's id where it is known, else among open orders, closed orders and trades."""
-        return self._look_up(order, venue_order_id)
+        """Search for ``order``: by Kraken's id where it is known, else among open orders, closed orders and trades.
+
+        Where Kraken does not know its own id any more, everything is searched, too: only then the order counts as not there.
+        """
+        found = self._look_up(order, venue_order_id)
+        return self._look_up(order, gone_id=venue_order_id) if found.is_gone else found
 
     def account(self) -> AccountReport:
         """Return the balances, without what is staked or earns. Raises VenueError. Kraken sets no flags on an account."""
@@ -262,14 +268,15 @@ class KrakenBroker:
         standing = self.look_up(order).found if failure.kind == Kind.DUPLICATE else None
         return standing or not_acknowledged(failure)
 
-    def _look_up(self, order: OrderIntent, order_id: str, *, urgent: bool = False) -> LookUp:
+    def _look_up(self, order: OrderIntent, order_id: str = "", *, urgent: bool = False, gone_id: str = "") -> LookUp:
         try:
             pair = self._pairs.pair(order.symbol, timeout_ms=PUBLIC_MS)
             if order_id:
                 return LookUp(self._by_id(order, pair, order_id, _soon(), urgent=urgent), is_complete=True)
-            return self._search(order, pair, urgent=urgent)
+            return self._search(order, pair, urgent=urgent, is_gone=bool(gone_id)).unless_other(gone_id)
         except CallFailed as failed:
-            return LookUp(reason=failed.failure.reason)
+            is_gone = bool(order_id) and (failed.failure.kind == Kind.GONE or NO_SUCH_ID in failed.failure.reason)
+            return LookUp(reason=failed.failure.reason, is_gone=is_gone)
 
     def _by_id(
         self, order: OrderIntent, pair: Pair, order_id: str, deadline: datetime, *, urgent: bool = False
@@ -279,8 +286,11 @@ class KrakenBroker:
         listed = entries({"order": answer}, "order")
         return self._report(order, pair, order_id, listed, deadline, urgent=urgent, is_known=True)
 
-    def _search(self, order: OrderIntent, pair: Pair, *, urgent: bool) -> LookUp:
-        """Search by our own id. Open orders come first: what ends meanwhile is then among the closed ones."""
+    def _search(self, order: OrderIntent, pair: Pair, *, urgent: bool, is_gone: bool = False) -> LookUp:
+        """Search by our own id. Open orders come first: what ends meanwhile is then among the closed ones.
+
+        Trades only lead to an order by its id at Kraken: where that ``is_gone``, they say nothing more.
+        """
         mine = {"cl_ord_id": order.client_order_id, "trades": "true"}
         found: dict[str, Raw] = {}
         are_all = True
@@ -289,7 +299,7 @@ class KrakenBroker:
             listed = entries(answer, key)
             are_all = are_all and is_whole(answer, len(listed))
             found |= ours(listed, order.client_order_id)
-        if not found:
+        if not found and not is_gone:
             found, trades_are_all = self._among_trades(order, pair, urgent=urgent)
             are_all = are_all and trades_are_all
         if len(found) > 1:

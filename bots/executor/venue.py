@@ -129,6 +129,8 @@ def apply(order_id: int, report: OrderReport, rules: InstrumentRules | None = No
         if adopt and before in (OrderStatus.UNKNOWN, OrderStatus.NOT_SENT):
             steps.event(order, EventKind.ADOPTED, reason="found at the venue")
         order.venue_order_id = report.venue_order_id or order.venue_order_id
+        # It is there: what did not find it before says nothing any more.
+        order.missed_since, order.missed_at, order.empty_look_ups = None, None, 0
         for step in _advances(order, report):
             aftermath.cover_oversale(order, _fresh(order, step), books)
             # Only news: the sweep leaves an order alone that ended a while ago, and so must not make it look young again.
@@ -182,6 +184,17 @@ def to_not_sent(order_id: int, reason: str) -> Order:
             order.save()
             steps.event(order, EventKind.NOT_SENT, reason=reason)
         return order
+
+
+def end_missing(order: Order, *, actor: str, reason: str) -> None:
+    """Call a resting order CANCELED that its venue does not have, as a person decided. In an audit unit, the order locked.
+
+    Should it turn up all the same, its fills are booked late, and one that is open closes its symbol.
+    """
+    order.status = move(order.status, OrderStatus.CANCELED)
+    order.updated_at = timezone.now()
+    order.save()
+    steps.event(order, EventKind.CANCELED, reason=reason, actor=actor)
 
 
 @dataclass(frozen=True, slots=True)

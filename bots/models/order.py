@@ -42,6 +42,10 @@ class Order(models.Model):
         default=0, help_text="Whole look-ups in a row that did not find it at the venue."
     )
     looked_up_at = models.DateTimeField(null=True)
+    missed_since = models.DateTimeField(
+        null=True, help_text="When a whole look-up first did not find it, though it rests as far as we know."
+    )
+    missed_at = models.DateTimeField(null=True, help_text="When a whole look-up last did not find it.")
     external_ended_at = models.DateTimeField(
         null=True, help_text="When an order of somebody else's was seen to have ended."
     )

@@ -22,6 +22,7 @@ class VenueAccess(models.Model):
     ``tier`` is Kraken's and is chosen by a person. ``rate_refused_at`` is when the venue last said that it was asked too much.
     ``nonce_refused_at`` is when it last refused a request's number, for the ``nonce_refusals``-th time in a row of refusals that
     began at ``nonce_refused_since``: something else uses the key. ``key_refused_at`` is when it last did not accept the key.
+    ``locked_out_since`` is when it first locked the key out, ``locked_out_until`` until when nothing is asked on its account.
     """
 
     account = models.CharField(max_length=40, primary_key=True)
@@ -33,6 +34,8 @@ class VenueAccess(models.Model):
     nonce_refusals = models.PositiveIntegerField(default=0)
     key_refused_at = models.DateTimeField(null=True)
     key_refused_reason = models.CharField(max_length=300, blank=True, default="")
+    locked_out_since = models.DateTimeField(null=True)
+    locked_out_until = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "venue_access"

@@ -40,6 +40,7 @@ class OwnOrder:
     created_at: datetime
     updated_at: datetime
     looked_up_at: datetime | None = None
+    missed_at: datetime | None = None
 
     @property
     def is_in_flight(self) -> bool:
@@ -134,12 +135,14 @@ def judge_orders(
     )
 
 
-def vanished(own: Iterable[OwnOrder], listed_open: Iterable[ListedOrder], asked_at: datetime) -> tuple[OwnOrder, ...]:
+def missing_from(
+    listed_open: Iterable[ListedOrder], own: Iterable[OwnOrder], asked_at: datetime
+) -> tuple[OwnOrder, ...]:
     """Return our resting orders that a whole list of open orders does not have: they ended, or are not shown yet.
 
     What changed in our books after the list was asked for may not be in it.
     """
-    there = {one.venue_order_id for one in listed_open} | {one.client_order_id for one in listed_open}
+    there = {id_ for one in listed_open for id_ in (one.venue_order_id, one.client_order_id)}
     return tuple(
         one
         for one in own

@@ -168,4 +168,5 @@ def own_of(order: Order) -> OwnOrder:
         created_at=order.created_at,
         updated_at=order.updated_at,
         looked_up_at=order.looked_up_at,
+        missed_at=order.missed_at,
     )

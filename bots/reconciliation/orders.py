@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from django.db.models import Q
@@ -17,14 +17,15 @@ from bots.executor.steps import intent_of
 from bots.executor.venue import apply
 from bots.models import Account, Order
 from bots.order_states import RESTING_STATES, OrderStatus
-from bots.reconciliation import differences, facts
-from bots.reconciliation.compare import OwnOrder, assets_of, judge_orders, vanished
+from bots.reconciliation import differences, facts, vanished
+from bots.reconciliation.compare import OwnOrder, assets_of, judge_orders, missing_from
 from bots.reconciliation.lost import origin_of
 from bots.reconciliation.turns import Turn
 
 #: How often one order is asked for by itself, and how many in one go: each question counts against the venue's limit.
 LOOK_UP_EVERY = timedelta(seconds=8)
 LOOK_UPS_MAX = 10
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 #: An order that was never taken, as far as the books say, is looked up again at once when it is listed.
 AT_ONCE = (OrderStatus.UNKNOWN, OrderStatus.NOT_SENT)
 
@@ -41,6 +42,8 @@ def carry_out(
     """Carry out what a list of orders says, and return what was done. ``is_open_list``: it has every open order."""
     found: Counter[str] = Counter()
     own = facts.own_orders(account, listed)
+    there = {one.venue_order_id for one in listed}
+    vanished.note_listed([one for one in own if one.venue_order_id in there])
     known = facts.stranger_ids(account, [one.venue_order_id for one in listed])
     judged = judge_orders(listed, own, strangers_known=known, now=asked_at)
     for conflict in judged.conflicts:
@@ -59,15 +62,23 @@ def carry_out(
             order = adopt_lost(account, one, origin.bot, origin.leg, origin.due_at)
             lost.append((facts.own_of(order), one.venue_order_id))
             found["lost"] += 1
-    gone = vanished(own, listed, asked_at) if is_open_list else ()
+    if not is_open_list:
+        return found + look_up_all([*lost, *judged.look_up], broker, turn)
+    gone = vanished.worth_asking(missing_from(listed, own, asked_at), timezone.now())
     wanted = [*lost, *judged.look_up, *((one, one.venue_order_id) for one in gone)]
-    return found + look_up_all(wanted, broker, turn)
+    found += look_up_all(wanted, broker, turn)
+    vanished.close_found(account, timezone.now())
+    return found
 
 
 def look_up_all(wanted: Iterable[tuple[OwnOrder, str]], broker: VenueBroker, turn: Turn) -> Counter[str]:
-    """Ask for these orders of ours by the venue's id, and write what it says. Those that were asked for just now wait."""
+    """Ask for these orders of ours by the venue's id, and write what it says. Those that were asked for just now wait.
+
+    Those asked for the longest ago come first: however many there are, the turn of each comes.
+    """
     found: Counter[str] = Counter()
-    for own, venue_order_id in list(dict.fromkeys(wanted))[:LOOK_UPS_MAX]:
+    oldest = sorted(dict.fromkeys(wanted), key=lambda one: one[0].looked_up_at or LONG_AGO)
+    for own, venue_order_id in oldest[:LOOK_UPS_MAX]:
         if not turn.has_time:
             break
         with apart(f"order {own.client_order_id}: what became of it could not be written"):
@@ -96,7 +107,8 @@ def _is_as_told(own: OwnOrder, there: Mapping[str, Decimal], since: datetime) ->
     """Return whether our books have what the venue says of a resting order."""
     if own.venue_order_id in there:
         return there[own.venue_order_id] == own.filled_quantity
-    return own.looked_up_at is not None and own.looked_up_at >= since
+    # What the venue does not have moves nothing there that its balances would not show.
+    return own.missed_at is not None or (own.looked_up_at is not None and own.looked_up_at >= since)
 
 
 def note_ended(
@@ -119,12 +131,16 @@ def _look_up(own: OwnOrder, venue_order_id: str, broker: VenueBroker) -> int:
     now = timezone.now()
     rows = Order.objects.filter(pk=own.id)
     if own.status not in AT_ONCE:
-        rows = rows.filter(Q(looked_up_at__isnull=True) | Q(looked_up_at__lt=now - LOOK_UP_EVERY))
+        # A cancel that is asked for again and again counts as a look-up; it searches for nothing.
+        was_asked = Q(looked_up_at__gte=now - LOOK_UP_EVERY, cancel_requested_at__isnull=True)
+        rows = rows.exclude(was_asked)
     if not rows.update(looked_up_at=now):
         return 0
     order = Order.objects.get(pk=own.id)
     answer = broker.look_up(intent_of(order), venue_order_id or order.venue_order_id)
     if answer.found is None:
+        if answer.is_complete and order.status in RESTING_STATES:
+            vanished.count_missed(order.pk, now)
         return 0
     apply(order.pk, answer.found, adopt=order.status in AT_ONCE)
     return 1

@@ -15,7 +15,7 @@ from bots.baselines import move_baselines
 from bots.books import EXACT
 from bots.market_data.base import MarketDataError
 from bots.models import Account, AccountSync, Bot, Deal, Difference
-from bots.reconciliation import differences, movements
+from bots.reconciliation import differences, movements, vanished
 from bots.reconciliation.balances import ZERO, Standing, settled
 from bots.reconciliation.compare import assets_of
 from bots.reconciliation.differences import ACCEPTED, FIGURES, NOTED
@@ -49,6 +49,8 @@ class Seen:
 def settle(difference_id: int, *, actor: str, reason: str, seen: Seen | None = None) -> Difference:
     """Accept the venue's figure of a difference, or take note of one that is about an order, and return it closed.
 
+    Of an order that the venue does not have its word is taken: it is asked once more, and the order is CANCELED in our books.
+
     ``seen`` is what the person saw of both sides: if either is another by now, nothing is done. What is missing is taken
     from the owner's part first, then from the books of the bots that hold it, each by its share: their positions shrink at
     cost, which counts as a loss. What is there without an explanation becomes the owner's, and is no gain. The caller has
@@ -57,7 +59,7 @@ def settle(difference_id: int, *, actor: str, reason: str, seen: Seen | None = N
     """
     if not reason.strip():
         raise SettleError("Say why: settling a difference needs a reason. It is kept in the operator events.")
-    price = _price(Difference.objects.select_related("account").get(pk=difference_id))
+    price = _asked(Difference.objects.select_related("account").get(pk=difference_id))
     with unit():
         account = Account.objects.select_for_update(no_key=True).get(differences=difference_id)
         found = Difference.objects.select_for_update().get(pk=difference_id)
@@ -68,7 +70,10 @@ def settle(difference_id: int, *, actor: str, reason: str, seen: Seen | None = N
         now = timezone.now()
         if found.kind in FIGURES:
             _accept(account, found, seen, price, actor, reason, now)
-        differences.close(found, ACCEPTED if found.kind in FIGURES else NOTED, actor, reason, now)
+        is_gone = vanished.is_about(found)
+        if is_gone:
+            vanished.end(found, actor, reason)
+        differences.close(found, ACCEPTED if is_gone or found.kind in FIGURES else NOTED, actor, reason, now)
         return found
 
 
@@ -156,6 +161,16 @@ def shares(quantities: Sequence[Decimal], cut: Decimal) -> list[Decimal]:
             found[index] += more
             left -= more
         return found
+
+
+def _asked(difference: Difference) -> Decimal | None:
+    """Ask the venue what has to be known before anything is locked, and return what a unit is worth. Raises SettleError."""
+    if difference.closed_at is None and vanished.is_about(difference):
+        try:
+            vanished.check_still_gone(difference)
+        except vanished.NotGone as error:
+            raise SettleError(str(error)) from error
+    return _price(difference)
 
 
 def _price(difference: Difference) -> Decimal | None:

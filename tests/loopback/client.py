@@ -183,6 +183,10 @@ class KrakenLoopback(Loopback):
         """Leave an order out of the lists of open and closed orders; its trades and its id still lead to it."""
         self.control("unlist", order_id=order_id)
 
+    def forget(self, order_id: str) -> None:
+        """Let no question lead to an order any more, as if there was none; ``reveal`` ends it."""
+        self.control("forget", order_id=order_id)
+
     def cancel(self, order_id: str, reason: str = "User requested") -> None:
         """Let the venue cancel an open order."""
         self.control("cancel", order_id=order_id, reason=reason)
@@ -244,6 +248,14 @@ class AlpacaAccount(Loopback):
     def unlist(self, order_id: str) -> None:
         """Leave an order out of the lists; its ids still lead to it."""
         self.control("unlist", order_id=order_id)
+
+    def forget(self, order_id: str) -> None:
+        """Let no question lead to an order any more, as if there was none."""
+        self.control("forget", order_id=order_id)
+
+    def recall(self, order_id: str) -> None:
+        """Let an order that was forgotten be there again."""
+        self.control("recall", order_id=order_id)
 
     def set_position(self, symbol: str, qty: str) -> None:
         """Set what is held of a share, as a transfer of shares does; no cash moves."""

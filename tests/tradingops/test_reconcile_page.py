@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from audit.models import OperatorEvent
 from bots.models import AccountSync, Bot, Difference, Order
+from bots.order_states import OrderStatus
 from bots.reconciliation.differences import open_oversold
 from bots.reconciliation.settling import Seen, settle
 from safety.permissions import OPERATOR, RISK_MANAGER
@@ -224,6 +225,24 @@ class TestSettling:
         desk.told(address(found), {"reason": "looked at it"})
         assert open_differences() == []
         assert OperatorEvent.objects.get(action="difference_noted").reason == "looked at it"
+
+    def test_order_that_the_venue_does_not_have_is_canceled_once_it_was_asked_again(
+        self, desk: Desk, bot: Bot, kraken: KrakenLoopback
+    ) -> None:
+        order = send(live_intent(bot, quantity="0.2", limit="98")).order
+        kraken.forget(order.venue_order_id)
+        for seconds in (0, 50, 100):
+            round_at(seconds)
+        (found,) = open_differences()
+        assert order.client_order_id in text_of(desk, PART)
+        password_given(desk)
+        page = text_of(desk, address(found))
+        assert "Take Kraken's word that it has no such order?" in page
+        assert "neither lists it nor knows its id" in page
+        assert "accepted" in desk.told(address(found), {"reason": "not on their page"})[0]
+        order.refresh_from_db()
+        assert order.status == OrderStatus.CANCELED
+        assert OperatorEvent.objects.get(action="difference_accepted").reason == "not on their page"
 
     def test_only_a_risk_manager_freshly_signed_in(self, desk: Desk, short: Difference, bot: Bot) -> None:
         as_member(desk, OPERATOR)

@@ -136,6 +136,20 @@ class TestLive:
         cancel_at_venue(order.pk, actor="operator", reason="enough")
         assert "it may still fill" in told(order).now[0]
 
+    def test_order_that_the_venue_does_not_have_says_so_and_who_settles_it(
+        self, bot: Bot, kraken: KrakenLoopback
+    ) -> None:
+        order = send(live_intent(bot, quantity="0.3", limit="98")).order
+        kraken.forget(order.venue_order_id)
+        now = timezone.now()
+        for times, says in ((1, "After 3 of them"), (2, "After 3 of them"), (3, "Reconciliation page")):
+            with time_machine.travel(now + timedelta(seconds=31 * times), tick=False):
+                sweep.look_up(Order.objects.get(pk=order.pk), timezone.now())
+            (said,) = told(order).now
+            assert f"{times} whole look-up" in said
+            assert "It may still fill" in said
+            assert says in said
+
     def test_halt_after_the_claim_is_told_as_held_back(
         self, bot: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch
     ) -> None:

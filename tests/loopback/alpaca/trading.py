@@ -1,5 +1,6 @@
 """Alpaca's trading interface over one account's ledger: which path does what, and what a test may order."""
 
+import math
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -229,6 +230,8 @@ class TradingVenue(RestVenue):
             "fill": self._fill,
             "cancel": lambda order_id: ledger.cancel(ledger.orders[order_id]),
             "end": lambda order_id, status: ledger.end(ledger.orders[order_id], status),
+            "forget": lambda order_id: setattr(ledger.orders[order_id], "visible_at", math.inf),
+            "recall": lambda order_id: setattr(ledger.orders[order_id], "visible_at", 0.0),
             "unlist": lambda order_id: setattr(ledger.orders[order_id], "is_listed", False),
             "set_position": self._set_position,
             "activity": self._activity,

@@ -1,5 +1,6 @@
 """Kraken's REST interface over the ledger: which path does what, and what a test may order."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -120,6 +121,7 @@ class KrakenVenue:
             "cancel": self._cancel_at_venue,
             "reveal": self.ledger.reveal,
             "show_quote": lambda pair, bid, ask: setattr(self.market.book(self._named(pair).id), "shown", (bid, ask)),
+            "forget": lambda order_id: setattr(self.ledger.orders[order_id], "visible_at", math.inf),
             "unlist": lambda order_id: setattr(self.ledger.orders[order_id], "is_listed", False),
             "deposit": lambda asset, amount: self._move(asset, amount, "deposit"),
             "withdraw": lambda asset, amount, fee="0": self._move(asset, f"-{amount}", "withdrawal", fee=fee),
