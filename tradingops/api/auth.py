@@ -21,7 +21,7 @@ from ninja.utils import check_csrf
 from safety import api_failures, api_tokens
 from safety.api_models import ApiToken
 from safety.client_address import client_address
-from safety.permissions import CHANGE_LIMITS, CLEAR_HOLDS, MANAGE_TOKENS, RELEASE
+from safety.permissions import CHANGE_LIMITS, CLEAR_HOLDS, MANAGE_TOKENS, OPERATE_BOT, RELEASE, TRADE_LIVE
 from safety.sign_in_marks import signed_in_recently
 from tradingops.api.bodies import check_size
 from tradingops.api.errors import NO_CALLER, Refused
@@ -76,6 +76,15 @@ class Caller:
                 code="token_needed",
             )
         self.require(*permissions)
+
+    def require_on_live(self, *, raises_risk: bool) -> None:
+        """Return quietly when the caller may do this to a live bot or a live order. Raises Refused: 401, else 403.
+
+        For a person what shrinks a risk takes less, see safety.permissions.may_operate. A token below the scope trade touches
+        nothing live, not even an exit: to sell or cancel at the wrong moment costs money, too. It can engage the kill switch.
+        """
+        needs_trade = raises_risk or self.is_token
+        self.require_live(*((OPERATE_BOT, TRADE_LIVE) if needs_trade else (OPERATE_BOT,)))
 
     def require_recent_sign_in(self) -> None:
         """Return quietly for a token, and for a person who gave the password a moment ago. Raises Refused (403)."""

@@ -12,14 +12,14 @@ from pydantic import Field, model_validator
 
 from bots import manager
 from bots.models import Bot, BotStatus, Venue
-from safety.permissions import OPERATE_BOT, TRADE_LIVE
+from safety.permissions import OPERATE_BOT
 from tradingops.api import bots
 from tradingops.api.auth import Caller, caller_of
 from tradingops.api.bot_shapes import BotOut, BotPage, shown, shown_bots, with_books
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.order_shapes import OrderOut
 from tradingops.api.order_shapes import shown as shown_order
-from tradingops.api.paging import Listing, PageIn, QueryIn, answer, page_of
+from tradingops.api.paging import Listing, PageIn, answer, page_of, refuse_parameters
 from tradingops.api.values import Figure, Input, PathId, Text, WholeNumber
 
 #: The same as of those that make bots: one path has one router.
@@ -102,9 +102,10 @@ def list_bots(request: HttpRequest, asked: Annotated[BotsIn, Query()]) -> HttpRe
 
 
 @router.get("/bots/{int:bot_id}", response=ONE, summary="Look at one bot")
-def read_bot(request: HttpRequest, bot_id: PathId, asked: Annotated[QueryIn, Query()]) -> HttpResponse:
+def read_bot(request: HttpRequest, bot_id: PathId) -> HttpResponse:
     """Return one bot with its position, its P&L and what holds it back."""
     caller_of(request).require(VIEW)
+    refuse_parameters(request)
     return _told(bot_id)
 
 
@@ -184,7 +185,7 @@ def _bot(asker: Caller, bot_id: int, *, raises_risk: bool) -> Bot:
     asker.require(OPERATE_BOT)
     bot = get_object_or_404(Bot, pk=bot_id)
     if bot.is_live:
-        asker.require_live(*([OPERATE_BOT, TRADE_LIVE] if raises_risk else [OPERATE_BOT]))
+        asker.require_on_live(raises_risk=raises_risk)
     return bot
 
 

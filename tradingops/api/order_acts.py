@@ -18,7 +18,7 @@ from tradingops.api.auth import caller_of
 from tradingops.api.bot_acts import NO_REASON, ReasonIn
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.order_shapes import OrderOut, OrderPage, shown
-from tradingops.api.paging import Listing, QueryIn, WindowIn, answer, page_of, within
+from tradingops.api.paging import Listing, WindowIn, answer, page_of, refuse_parameters, within
 from tradingops.api.values import RowId, Text
 
 #: The same as of those that place orders: one path has one router.
@@ -53,9 +53,10 @@ def list_orders(request: HttpRequest, asked: Annotated[OrdersIn, Query()]) -> Ht
 
 
 @router.get("/orders/{client_order_id}", response={200: OrderOut, **REFUSALS}, summary="Look at one order")
-def read_order(request: HttpRequest, client_order_id: OrderId, asked: Annotated[QueryIn, Query()]) -> HttpResponse:
+def read_order(request: HttpRequest, client_order_id: OrderId) -> HttpResponse:
     """Return one order as it stands."""
     caller_of(request).require(VIEW)
+    refuse_parameters(request)
     return answer(shown(get_object_or_404(Order, client_order_id=client_order_id)))
 
 
@@ -71,7 +72,7 @@ def cancel_order(request: HttpRequest, client_order_id: OrderId, payload: Reason
     asker.require(OPERATE_BOT)
     order = get_object_or_404(Order, client_order_id=client_order_id)
     if order.is_live:
-        asker.require_live(OPERATE_BOT)
+        asker.require_on_live(raises_risk=False)
     done = cancel_by_hand(order, actor=asker.actor, reason=payload.reason or CANCEL_REASON)
     if done.denials:
         raise Refused(HTTPStatus.CONFLICT, "The cancel was denied. The venue was not asked.", done.denials)

@@ -14,7 +14,7 @@ from bots.models import Bot, Order
 from bots.order_states import OrderStatus
 from safety.intents import OrderType, Side
 from safety.models import ApiRequest
-from safety.permissions import OPERATE_BOT, TRADE_LIVE
+from safety.permissions import OPERATE_BOT
 from tradingops.api.auth import Caller, caller_of
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.idempotency import IdempotencyKey, Making, asked_by, once
@@ -80,6 +80,6 @@ def _is_under_way(order: Order) -> bool:
 
 def _may_order(asker: Caller, bot: Bot) -> None:
     if bot.is_live:
-        asker.require_live(OPERATE_BOT, TRADE_LIVE)
+        asker.require_on_live(raises_risk=True)
     else:
         asker.require(OPERATE_BOT)
