@@ -1,6 +1,6 @@
 """A nursery of processes to kill, on a throw-away database."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from django.db import connection
@@ -12,6 +12,7 @@ from tests.bots.alpaca_desk import live_stock_desk, paper_desk
 from tests.bots.builders import floor
 from tests.bots.live import live_desk
 from tests.conftest import CommittedDatabase
+from tests.faults import oracle
 from tests.faults.churn import VenueChurn
 from tests.faults.desk import Desk
 from tests.faults.nursery import LEASE_LOST, SIGKILLED, Nursery
@@ -34,6 +35,16 @@ def nursery(committed_db: CommittedDatabase, _nursery: Nursery) -> Nursery:
     """Return the nursery, its processes on this test's own database."""
     _nursery.database, _nursery.common = committed_db.name, {}
     return _nursery
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Fail a test of a fault that passed without asking the oracle: of it the page says that the oracle was asked."""
+    before = len(oracle.asked)
+    # A test that fails or skips leaves here.
+    yield
+    if item.get_closest_marker("fault") is not None and len(oracle.asked) == before:
+        pytest.fail("a test of a fault has to ask the oracle (tests.faults.oracle.check) when all has settled")
 
 
 @pytest.fixture(autouse=True)
