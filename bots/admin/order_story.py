@@ -197,6 +197,12 @@ def _denied(event: OrderEvent, told: _Told) -> _Line:
     why = why_shown(event)
     if told.is_decided and event.reason == "DUPLICATE_ORDER":
         return "Asked for again, and denied", (why, "This order stands as it was."), "warn"
+    if isinstance(event.details, dict) and event.details.get("what") == "cancel":
+        return (
+            "Cancel asked for, and denied",
+            (f"By {event.actor}. {why}", "The venue was not asked: the order stands."),
+            "warn",
+        )
     # After the claim it was halted, or its time had run out, before anything left this house.
     title = "Held back before it was sent" if told.is_decided else "Judged: denied"
     told.is_decided = True

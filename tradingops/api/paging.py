@@ -30,8 +30,13 @@ M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 
 
-class QueryIn(Input):
-    """What stands in the address. A name that the endpoint does not know, or one that comes twice, is refused."""
+class PageIn(Input):
+    """Which page of a list. A name in the address that the endpoint does not know, or one that comes twice, is refused."""
+
+    limit: int = Field(50, ge=1, le=LIMIT_MAX, description="Items on a page, 1 to 500.", examples=[50])
+    cursor: Text | None = Field(
+        None, max_length=200, description="Where to go on: `next` of the page before, with the same filters."
+    )
 
     @model_validator(mode="after")
     def _nothing_else(self, info: ValidationInfo) -> Self:
@@ -45,15 +50,6 @@ class QueryIn(Input):
                 if len(values) > 1:
                     raise ValueError(f"{name} is given {len(values)} times; once is enough")
         return self
-
-
-class PageIn(QueryIn):
-    """Which page of a list."""
-
-    limit: int = Field(50, ge=1, le=LIMIT_MAX, description="Items on a page, 1 to 500.", examples=[50])
-    cursor: Text | None = Field(
-        None, max_length=200, description="Where to go on: `next` of the page before, with the same filters."
-    )
 
 
 class WindowIn(PageIn):
@@ -124,6 +120,14 @@ def cut(found: list[T], listing: Listing, asked: PageIn, mark: Callable[[T], Mar
 def start_of(listing: Listing, asked: PageIn) -> Mark | None:
     """Return where the page before ended, None for the first page. Raises Refused (422) for a bad cursor."""
     return None if asked.cursor is None else _read(asked.cursor, listing, asked)
+
+
+def refuse_parameters(request: HttpRequest) -> None:
+    """Return quietly when nothing stands in the address of an endpoint that takes nothing there. Raises Refused (422)."""
+    for name in request.GET:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"There is no parameter {name[:40]!r} here: there is none at all."
+        )
 
 
 def within(asked: WindowIn, field: str) -> Q:

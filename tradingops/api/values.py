@@ -59,7 +59,7 @@ def _instant(value: object) -> object:
     if offset is None:
         raise ValueError("the offset from UTC is missing: end the time with Z, or with an offset such as +02:00")
     try:
-        return datetime.fromisoformat(moment + offset.replace(" ", "+")).astimezone(UTC)
+        return datetime.fromisoformat((moment + offset.replace(" ", "+")).upper()).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"there is no such time; {INSTANT_WANTED}") from error
 
