@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit import figures
 from bots.accounts import account_name, is_fresh
+from bots.brokers.access import Lockout, lockout_of
 from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.exposure import Market, held_reason
 from bots.markets import Moment
@@ -37,7 +38,7 @@ _ANY_ENTRY = OrderIntent(
 )  # fmt: skip
 # Read anew whenever they are asked for: what a tick said of them is older.
 READ_NOW = frozenset(
-    {"KILL_SWITCH", "LIVE_GATE_CLOSED", "READINESS", "ENTRIES_HELD", "MARKET_DATA", "ACCOUNT_UNKNOWN"}
+    {"KILL_SWITCH", "LIVE_GATE_CLOSED", "READINESS", "ENTRIES_HELD", "MARKET_DATA", "ACCOUNT_UNKNOWN", "VENUE_LOCKOUT"}
 )  # fmt: skip
 #: What a control writes for a figure that it did not have.
 NOT_KNOWN = "not known"
@@ -105,6 +106,7 @@ class Sight:
         self._locks: dict[tuple[str, bool], tuple[Lock, ...]] = {}
         self._verdicts: dict[str, ReadinessVerdict] = {}
         self._measured: dict[str, datetime | None] | None = None
+        self._lockouts: dict[str, Lockout | None] = {}
 
     @classmethod
     def at(cls, now: datetime) -> "Sight":
@@ -139,6 +141,12 @@ class Sight:
             at_venues = Account.objects.filter(bot=None)
             self._measured = dict(at_venues.values_list("name", "measured_at"))
         return self._measured.get(account)
+
+    def lockout(self, account: str) -> Lockout | None:
+        """Return the lockout of an account's key that lasts, or None."""
+        if account not in self._lockouts:
+            self._lockouts[account] = lockout_of(account)
+        return self._lockouts[account]
 
 
 def state_blocks(state: StateReading) -> list[Block]:
@@ -188,6 +196,18 @@ def readiness_blocks(verdict: ReadinessVerdict, now: datetime) -> list[Block]:
     entry = Situation(_ANY_ENTRY, Exposure(readiness=verdict), LimitSet(None), StateReading(Level.ACTIVE), now)
     denial = readiness_control(entry)
     return [] if denial is None else [Block.of(denial)]
+
+
+def lockout_blocks(bot: Bot, sight: Sight) -> list[Block]:
+    """Return that the venue has locked out the key of a live bot: nothing is asked of it, and next to nothing leaves."""
+    lockout = sight.lockout(account_name(bot.venue, is_live=True)) if bot.is_live else None
+    if lockout is None:
+        return []
+    venue, until = bot.venue.capitalize(), f"{lockout.until.astimezone(UTC):%H:%M} UTC"
+    said = f"{venue} locked the API key out at {lockout.since.astimezone(UTC):%H:%M} UTC: it is left alone until about {until}."
+    return [
+        Block("VENUE_LOCKOUT", f"{said} No entry leaves until then; an exit or a cancel is tried every two minutes.")
+    ]
 
 
 def account_blocks(bot: Bot, now: datetime, sight: Sight | None = None) -> list[Block]:
@@ -255,7 +275,7 @@ def blocks_now(bot: Bot, sight: Sight, market: Market | None, market_problem: st
         blocks += [one for one in market_blocks(market, sight.now) if one.code not in codes]
     blocks += held_blocks(bot)
     if bot.status in TICKING:
-        blocks += account_blocks(bot, sight.now, sight)
+        blocks += [*lockout_blocks(bot, sight), *account_blocks(bot, sight.now, sight)]
     # What the tick met as well is said once.
     return [*blocks, *(one for one in told if one not in blocks)]
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from bots.account_chores import accounts_in_use
 from bots.apart import apart
 from bots.models import VenueAccess
+from bots.reconciliation.alarms import RISK, alarm, was_raised
 from bots.workers.chores import chore
 from safety import kill_switch
 from safety.intents import Level
@@ -30,6 +31,22 @@ def halt_where_the_key_is_refused(now: datetime) -> None:
         if access.account in used and _is_news(access):
             with apart(f"{access.account}: its key is refused, and it could not be halted"):
                 kill_switch.engage(Level.HALTED, _why(access), actor=ACTOR, scope=f"venue:{access.account}")
+
+
+@chore(every_s=5)
+def tell_of_lockouts(now: datetime) -> None:
+    """Tell a person of each lockout of a key once: until it ends, hardly an exit leaves."""
+    for access in VenueAccess.objects.filter(locked_out_until__gt=now, locked_out_since__isnull=False):
+        subject = f"account:{access.account} locked out {access.locked_out_since:%Y-%m-%d %H:%M:%S}"
+        if was_raised(RISK, subject):
+            continue
+        with apart(f"{access.account}: nobody could be told that its key is locked out"):
+            alarm(
+                RISK,
+                subject,
+                f"{access.account}: {access.rate_refused_reason}. Nothing is asked with this key meanwhile, but an exit or a"
+                " cancel every two minutes. What must go at once goes on the venue's own page.",
+            )
 
 
 def _is_news(access: VenueAccess) -> bool:

@@ -32,6 +32,7 @@ REMEDIES: dict[str, str] = {
     "READINESS": "Follow what the Safety page names under “Live ready”, then run the checks again. Exits go on meanwhile.",
     "LIVE_RAMP": "Until the bot has its first live fills, orders stay small. Lower the order size for now.",
     "ACCOUNT_UNKNOWN": "It passes by itself once the venue has told. Reconciliation says since when it has not, and why.",
+    "VENUE_LOCKOUT": "It passes by itself. What must be sold or cancelled at once goes on the venue's own page.",
     "NOT_KNOWN": "A figure was missing, and what is not known counts as no. It passes by itself when the figure is there again.",
     "MARKET_DATA": "Without prices the bot neither sees nor does anything. See whether the venue's feed answers.",
 }

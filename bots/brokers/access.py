@@ -4,7 +4,8 @@ Written when a venue refuses something, which is rare, and never the reason why 
 """
 
 import logging
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.db import Error
 from django.db.models import Case, F, Value, When
@@ -20,11 +21,51 @@ NONCE_STREAK_FOR = timedelta(minutes=10)
 #: So many in a row are no accident of one moment: something else uses the key.
 NONCE_REFUSALS_MIN = 3
 REASON_CHARS_MAX = 300
+#: How long a key that was locked out is left alone. Kraken names no time; those who met it speak of 15 minutes.
+LOCKED_OUT_FOR = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Lockout:
+    """A lockout that lasts: since when and until when, and when the venue last said so; all by the database's clock, ``at``."""
+
+    since: datetime
+    until: datetime
+    told_at: datetime
+    at: datetime
+
+
+def lockout_of(account: str) -> Lockout | None:
+    """Return the lockout of an account's key that lasts, None when there is none. Raises django.db.Error."""
+    rows = VenueAccess.objects.filter(
+        account=account,
+        locked_out_until__gt=database_time(),
+        # What is further ahead was written before the clock was set back.
+        locked_out_until__lte=database_time(LOCKED_OUT_FOR.total_seconds() + 1),
+        locked_out_since__isnull=False,
+        rate_refused_at__isnull=False,
+    )
+    names = ("locked_out_since", "locked_out_until", "rate_refused_at", "at")
+    found = rows.annotate(at=database_time()).values_list(*names).first()
+    return None if found is None else Lockout(*found)
+
+
+def end_lockout(account: str) -> None:
+    """Keep that a key that was locked out is answered again."""
+    try:
+        VenueAccess.objects.filter(account=account).update(locked_out_until=None)
+    except Error:
+        log.exception("that %s answers again could not be kept", account)
 
 
 def note(account: str, failure: Failure) -> None:
     """Keep what a venue's refusal says of the account's key or its limit; any other failure says nothing of them."""
-    keep = {Kind.RATE: _rate_refused, Kind.NONCE: _nonce_refused, Kind.KEY: _key_refused}.get(failure.kind)
+    keep = {
+        Kind.RATE: _rate_refused,
+        Kind.LOCKOUT: _locked_out,
+        Kind.NONCE: _nonce_refused,
+        Kind.KEY: _key_refused,
+    }.get(failure.kind)
     if keep is None or failure.is_local:
         return
     try:
@@ -36,6 +77,15 @@ def note(account: str, failure: Failure) -> None:
 
 def _rate_refused(account: str, reason: str) -> None:
     VenueAccess.objects.filter(account=account).update(rate_refused_at=database_time(), rate_refused_reason=reason)
+
+
+def _locked_out(account: str, reason: str) -> None:
+    _rate_refused(account, reason)
+    goes_on = {"locked_out_until__gt": database_time(), "locked_out_since__isnull": False}
+    VenueAccess.objects.filter(account=account).update(
+        locked_out_since=Case(When(**goes_on, then=F("locked_out_since")), default=database_time()),
+        locked_out_until=database_time(LOCKED_OUT_FOR.total_seconds()),
+    )
 
 
 def _key_refused(account: str, reason: str) -> None:

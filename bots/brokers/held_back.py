@@ -38,6 +38,8 @@ def _denial(failure: Failure) -> Denial:
     said = f"{_sentence(failure)} Nothing was sent."
     if failure.kind == Kind.RATE:
         return Denial("RATE_LIMIT", said, "the venue's limit", "used up")
+    if failure.kind == Kind.LOCKOUT:
+        return Denial("RATE_LIMIT", said, "the venue's limit", "locked out")
     if failure.kind == Kind.KEY:
         return Denial("LIVE_GATE_CLOSED", said, "a key that the venue takes", "refused")
     return Denial("INTENT_EXPIRED", said, "its turn in time", "none")

@@ -34,7 +34,7 @@ class KrakenLine:
         self._secret = secret
         self._signer = Signer(key)
         self._budget = KrakenBudget(account)
-        self._back_off = BackOff(account)
+        self._back_off = BackOff(account, locks_out=True)
 
     def ask(
         self,
@@ -62,7 +62,9 @@ class KrakenLine:
                     if not wait_ms:
                         # Once more: the database may have kept us waiting.
                         left_ms = _left_ms(deadline, last_call)
-                        return self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
+                        answer = self._client.private(method, params, nonce=nonce, timeout_ms=left_ms)
+                        self._back_off.answered()
+                        return answer
                 if monotonic_ms() + wait_ms > waits_until_ms:
                     self._budget.note_held_back(engine)
                     self._back_off.rest(purpose, wait_ms, self._budget.tier().requests.ms_per_unit)

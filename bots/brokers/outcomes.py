@@ -19,6 +19,7 @@ class Kind(StrEnum):
     RIGHTS = "rights"
     NONCE = "nonce"
     RATE = "rate"
+    LOCKOUT = "lockout"
     MODE = "mode"
     FUNDS = "funds"
     ORDER = "order"
@@ -63,7 +64,7 @@ KRAKEN: tuple[tuple[str, Kind, str], ...] = (
     ("EGeneral:Permission denied", Kind.RIGHTS, "the API key has no right to do this"),
     ("EAPI:Invalid nonce", Kind.NONCE, "Kraken refused the request's number: something else may be using this API key"),
     ("Rate limit exceeded", Kind.RATE, "Kraken wants fewer requests"),
-    ("Temporary lockout", Kind.RATE, "Kraken locked the API key out for a while"),
+    ("Temporary lockout", Kind.LOCKOUT, "Kraken locked the API key out for a while, usually for 15 minutes"),
     ("EGeneral:Too many requests", Kind.RATE, "Kraken wants fewer requests"),
     ("EService:Throttled", Kind.RATE, "Kraken wants fewer requests"),
     ("cancel_only mode", Kind.MODE, "Kraken takes nothing but cancels now"),

@@ -121,7 +121,7 @@ class Fetcher:
             kind, reason = failed.failure.kind, failed.failure.reason
             if kind in {Kind.UNKNOWN, Kind.NOT_REACHED, Kind.NOT_SENT}:
                 self._venue_failed = (now + FAILURE_S, reason)
-            elif kind == Kind.RATE:
+            elif kind in {Kind.RATE, Kind.LOCKOUT}:
                 self._venue_failed = (now + RATE_S, reason)
             else:
                 self._failed[key] = (now + REFUSED_S, reason)

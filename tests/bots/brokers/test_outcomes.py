@@ -25,7 +25,7 @@ SAID: list[tuple[str, Kind]] = [
     ("EAPI:Invalid nonce", Kind.NONCE),
     ("EAPI:Rate limit exceeded", Kind.RATE),
     ("EOrder:Rate limit exceeded", Kind.RATE),
-    ("EGeneral:Temporary lockout", Kind.RATE),
+    ("EGeneral:Temporary lockout", Kind.LOCKOUT),
     ("EGeneral:Too many requests", Kind.RATE),
     ("EService:Throttled:1772627061", Kind.RATE),
     ("EService:Market in cancel_only mode", Kind.MODE),
