@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any
 
 from django.db.models import Case, TextField, Value, When
-from django.db.models.functions import Cast
 
 from audit import tallies
 from audit.chain import Chain
@@ -40,7 +39,7 @@ ANSWERS = frozenset(
 )
 _COLUMNS = ("seq", "venue", "event", "client_order_id", "ts", "venue_order_id", "said")
 #: The details of a denial hold its reasons; nobody needs those of the others here.
-_SAID = Case(When(event=EventKind.DENIED, then=Cast("details", TextField())), default=Value("{}"))
+_SAID = Case(When(event=EventKind.DENIED, then="details"), default=Value("{}"), output_field=TextField())
 #: Whoever sent it: the venue over the network, or the built-in paper broker.
 VENUE, BUILT_IN = "venue", "built_in"
 
