@@ -23,8 +23,8 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=5)
 
 
-def person(name: str, group: str = RISK_MANAGER, **fields: bool) -> User:
-    user = User.objects.create_user(name, is_staff=fields.pop("is_staff", True), **fields)
+def person(name: str, group: str = RISK_MANAGER) -> User:
+    user = User.objects.create_user(name, is_staff=True)
     user.groups.add(Group.objects.get(name=group))
     return User.objects.get(pk=user.pk)
 
