@@ -15,7 +15,7 @@ from safety.permissions import OPERATE_BOT, TRADE_LIVE
 from tradingops.api.auth import caller_of
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.paging import Listing, PageIn, answer, page_of
-from tradingops.api.values import DecimalText, Figure, Input, Output, Text, Time, text_of
+from tradingops.api.values import DecimalText, Figure, Flag, Input, Output, Text, Time, WholeNumber, text_of
 
 router = Router(tags=["autopilot"])
 LISTING = Listing("recommendations")
@@ -54,24 +54,24 @@ class AutopilotOut(Output):
 class AutopilotIn(Input):
     """What is to change; what is left out stays. A profile sets slots and scores, unless they are given beside it."""
 
-    enabled: bool | None = None
-    dry_run: bool | None = None
+    enabled: Flag | None = None
+    dry_run: Flag | None = None
     profile: Literal["conservative", "balanced", "aggressive"] | None = None
     universe: dict[Venues, Annotated[list[Symbol], Field(max_length=500)]] | None = Field(
         None, examples=[{"replay": ["BTC-PERP"]}]
     )
     asset_types: Annotated[list[AssetTypes], Field(max_length=2)] | None = None
     total_capital_usd: Figure | None = None
-    is_by_conviction: bool | None = None
-    slots: int | None = Field(None, ge=1, le=100)
-    sector_slots: int | None = Field(None, ge=1, le=100)
-    score_min: int | None = Field(None, ge=0, le=100)
-    score_demote: int | None = Field(None, ge=0, le=100)
-    cooldown_minutes: int | None = Field(None, ge=0, le=100_000)
-    scan_interval_s: int | None = Field(None, ge=30, le=86_400)
+    is_by_conviction: Flag | None = None
+    slots: WholeNumber | None = Field(None, ge=1, le=100)
+    sector_slots: WholeNumber | None = Field(None, ge=1, le=100)
+    score_min: WholeNumber | None = Field(None, ge=0, le=100)
+    score_demote: WholeNumber | None = Field(None, ge=0, le=100)
+    cooldown_minutes: WholeNumber | None = Field(None, ge=0, le=100_000)
+    scan_interval_s: WholeNumber | None = Field(None, ge=30, le=86_400)
     daily_loss_pct: Percent | None = None
     weekly_loss_pct: Percent | None = None
-    auto_start: bool | None = None
+    auto_start: Flag | None = None
     close_mode: Literal["manage_out", "flatten"] | None = None
     reason: Text = Field("", max_length=500, description="Why. It is kept in the audit.")
 

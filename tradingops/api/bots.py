@@ -20,7 +20,7 @@ from tradingops.api.auth import Caller, caller_of
 from tradingops.api.bot_shapes import BotOut, shown
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.idempotency import IdempotencyKey, Making, asked_by, once
-from tradingops.api.values import Figure, Input, Text
+from tradingops.api.values import Figure, Flag, Input, Text, WholeNumber
 
 router = Router(tags=["bots"])
 
@@ -34,13 +34,13 @@ class BotIn(Input):
     strategy: Text
     capital_usd: Figure
     params: dict[str, Any] = Field(default_factory=dict)
-    poll_seconds: int = Field(5, ge=1, le=86_400)
+    poll_seconds: WholeNumber = Field(5, ge=1, le=86_400)
 
 
 class DryRunIn(Input):
     """From paper to live, or back. ``confirm`` is the bot's name; it and a reason are needed to go live."""
 
-    dry_run: bool
+    dry_run: Flag
     confirm: str = ""
     reason: str = Field("", max_length=500)
 

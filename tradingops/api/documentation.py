@@ -16,6 +16,7 @@ from ninja.openapi.docs import Swagger
 from ninja.openapi.schema import OpenAPISchema
 
 from tradingops.api.bodies import StrictParser
+from tradingops.api.links import add_links
 
 #: What any endpoint that asks who calls may answer, besides what it says itself.
 ALWAYS = {
@@ -65,6 +66,7 @@ class ConsoleAPI(NinjaAPI):
                     for status, what in ALWAYS.items():
                         if status not in told:
                             operation["responses"][status] = {"description": what, "content": ERROR}
+        add_links(schema)
         return schema
 
 

@@ -14,7 +14,7 @@ from safety.notifications.messages import EVENTS
 from safety.permissions import CHANGE_NOTIFICATIONS
 from tradingops.api.auth import caller_of
 from tradingops.api.errors import REFUSALS, Refused
-from tradingops.api.values import Text
+from tradingops.api.values import Flag, Text
 
 router = Router(tags=["notifications"])
 
@@ -44,9 +44,9 @@ class PrefsIn(Schema):
 
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool | None = None
-    discord: bool | None = None
-    events: dict[str, bool] | None = Field(None, examples=[{"daily_summary": False}], max_length=len(EVENTS))
+    enabled: Flag | None = None
+    discord: Flag | None = None
+    events: dict[str, Flag] | None = Field(None, examples=[{"daily_summary": False}], max_length=len(EVENTS))
     quiet_hours: QuietHours | None = None
     reason: Text = Field("", max_length=500, description="Why. It is kept in the audit.")
 

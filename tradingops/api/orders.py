@@ -19,7 +19,7 @@ from tradingops.api.auth import Caller, caller_of
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.idempotency import IdempotencyKey, Making, asked_by, once
 from tradingops.api.order_shapes import OrderOut, shown
-from tradingops.api.values import Figure, Input
+from tradingops.api.values import Figure, Flag, Input, WholeNumber
 
 router = Router(tags=["orders"])
 
@@ -27,12 +27,12 @@ router = Router(tags=["orders"])
 class OrderIn(Input):
     """An order of a bot. ``limit_price`` is needed for a limit order, and for no other."""
 
-    bot_id: int = Field(ge=1, le=2**63 - 1)
+    bot_id: WholeNumber = Field(ge=1, le=2**63 - 1)
     side: Side
     type: OrderType
     quantity: Figure
     limit_price: Figure | None = Field(None, validate_default=True)
-    reduce_only: bool = False
+    reduce_only: Flag = False
 
     @field_validator("limit_price")
     @classmethod

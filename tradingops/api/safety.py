@@ -16,6 +16,7 @@ from safety.permissions import ENGAGE
 from tradingops import safety_checklist
 from tradingops.api.auth import caller_of
 from tradingops.api.errors import ErrorOut, Refused
+from tradingops.api.values import Flag, Text
 from tradingops.health import read_health
 from tradingops.mode import status_of
 
@@ -83,9 +84,9 @@ class KillSwitchIn(Schema):
     """How far to stop, why, and what: everything, ``venue:NAME`` or ``bot:ID``."""
 
     level: Level
-    reason: str = Field(min_length=1, max_length=500)
-    cancel_resting: bool = True
-    scope: str = Field("global", max_length=80)
+    reason: Text = Field(min_length=1, max_length=500)
+    cancel_resting: Flag = True
+    scope: Text = Field("global", max_length=80)
 
 
 REFUSALS = {401: ErrorOut, 403: ErrorOut, 422: ErrorOut, 503: ErrorOut}

@@ -15,6 +15,8 @@ FIGURE_DIGITS_MAX = 40
 ID_MAX = 2**63 - 1
 #: Decimal itself takes "1_000", blanks around, exponents and other scripts' digits: likelier a slip than meant.
 PLAIN_FIGURE = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
+#: For the schema: the same, above zero.
+ABOVE_ZERO = r"^([0-9]*[1-9][0-9]*(\.[0-9]+)?|[0-9]+\.[0-9]*[1-9][0-9]*)$"
 #: In an address a plus that was not written as %2B arrives as a blank.
 INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(Z|[+\- ]\d\d:\d\d)?", re.ASCII | re.IGNORECASE
@@ -76,10 +78,10 @@ Figure = Annotated[
     Decimal,
     BeforeValidator(_decimal),
     Field(gt=0, allow_inf_nan=False),
-    WithJsonSchema(
-        {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?$", "maxLength": FIGURE_DIGITS_MAX, "examples": ["0.015"]}
-    ),
+    WithJsonSchema({"type": "string", "pattern": ABOVE_ZERO, "maxLength": FIGURE_DIGITS_MAX, "examples": ["0.015"]}),
 ]
+#: In a body, true or false and nothing that could be taken for one: {"dry_run": 0} must not set a bot live.
+Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, AfterValidator(_storable_text)]
 #: A moment that is asked for, with its offset; it comes out in UTC.
 Instant = Annotated[datetime, BeforeValidator(_instant), _schema("date-time", examples=["2026-01-31T14:05:09Z"])]
