@@ -16,7 +16,7 @@ from bots.accounts import FRESH_FOR, account_name, load_account_books, paper_acc
 from bots.baselines import measured, move_baselines, paper_equity_usd
 from bots.brokers.base import AccountReport, VenueError
 from bots.brokers.factory import BrokerUnavailable, broker_for
-from bots.market_data.base import Feed, MarketDataError, UnknownSymbolError
+from bots.market_data.base import Feed, MarketDataError, NoMarketError, UnknownSymbolError
 from bots.market_data.feeds import feed_for
 from bots.markets import Moment
 from bots.models import Account, Bot, BotStatus, PaperBroker, Position
@@ -121,16 +121,16 @@ def measure_at_venue(venue: str, *, is_live: bool, answer: Answer | None = None)
     known = Account.objects.filter(pk=name).first()
     figures = figures_of(report)
     # Prices are asked for before anything is locked, since a feed may go over the network.
-    prices = _prices_usd(
-        venue, {**figures, **({} if known is None else worth.counted(known, figures))}, answer.asked_at
-    )
+    wanted = [figures, {} if known is None else worth.counted(known, figures)]
+    prices = _prices_usd(venue, {asset for some in wanted for asset, one in some.items() if one}, answer.asked_at)
     cash_usd = sum((report.cash_usd.get(name, Decimal(0)) for name in DOLLARS), Decimal(0))
     with unit():
         books = load_account_books(name, answer.asked_at, lock=True)
         if _is_overtaken(books.account, answer.asked_at):
             return books.account
         # Only now, since a withdrawal that was counted meanwhile has moved what losses are judged by, too.
-        equity_usd = _worth_usd(worth.counted(books.account, figures), prices)
+        counted = worth.counted(books.account, figures)
+        equity_usd = _worth_usd(counted, prices)
         on_hold = sum((report.on_hold.get(name, Decimal(0)) for name in DOLLARS), Decimal(0))
         # Our own orders' share is counted at each claim; what the orders of others hold back can't be spent.
         others = max(on_hold - reserved_on_account_usd(books), Decimal(0))
@@ -142,7 +142,8 @@ def measure_at_venue(venue: str, *, is_live: bool, answer: Answer | None = None)
             account.equity_usd = equity_usd
         measured(account, equity_usd, cash_usd - others, answer.asked_at)
         account.flags = list(report.flags)
-        account.save(update_fields=[*MEASURED_FIELDS, "flags"])
+        account.worthless = sorted(asset for asset, one in counted.items() if one and prices[asset] is None)
+        account.save(update_fields=[*MEASURED_FIELDS, "flags", "worthless"])
     return account
 
 
@@ -162,7 +163,10 @@ def price_usd(venue: str, asset: str, now: datetime) -> Decimal | None:
         return None
     # One that may not be traded now still has a price: to leave it out would look like a loss.
     chosen = next((rules for rules in listed if rules.is_active), listed[0])
-    return feed.mark(chosen.symbol, now)
+    try:
+        return feed.mark(chosen.symbol, now)
+    except NoMarketError:
+        return None
 
 
 def accounts_in_use() -> list[tuple[str, bool]]:
@@ -180,18 +184,18 @@ def _is_overtaken(account: Account, asked_at: datetime) -> bool:
     return account.measured_at is not None and asked_at < account.measured_at <= timezone.now()
 
 
-def _prices_usd(venue: str, figures: Mapping[str, Decimal], now: datetime) -> dict[str, Decimal]:
-    """Return what a unit of each of these is worth at the bid, nothing where it has no market. Raises MarketDataError."""
-    return {asset: price_usd(venue, asset, now) or Decimal(0) for asset in figures}
+def _prices_usd(venue: str, assets: Iterable[str], now: datetime) -> dict[str, Decimal | None]:
+    """Return what a unit of each of these is worth at the bid, None where it has no market. Raises MarketDataError."""
+    return {asset: price_usd(venue, asset, now) for asset in assets}
 
 
-def _worth_usd(figures: Mapping[str, Decimal], prices: Mapping[str, Decimal]) -> Decimal:
+def _worth_usd(figures: Mapping[str, Decimal], prices: Mapping[str, Decimal | None]) -> Decimal:
     """Return what these assets are worth. Raises MarketDataError for one whose price was not asked for."""
     total = Decimal(0)
     for asset, quantity in figures.items():
         if quantity and asset not in prices:
             raise MarketDataError(f"{asset} came to the account while it was valued: the next look values it.")
-        total += quantity * prices.get(asset, Decimal(0))
+        total += quantity * (prices.get(asset) or Decimal(0))
     return total
 
 

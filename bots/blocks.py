@@ -18,7 +18,7 @@ from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.exposure import Market, held_reason
 from bots.markets import Moment
 from bots.marks import market_of
-from bots.models import Account, Bot, BotStatus
+from bots.models import Account, Bot, BotStatus, Difference, DifferenceKind, Position
 from safety import live_gate, readiness
 from safety.controls.base import Situation, StateReading
 from safety.controls.live import readiness as readiness_control
@@ -26,6 +26,8 @@ from safety.intents import Denial, Exposure, Level, LimitSet, Lock, OrderIntent,
 from safety.kill_switch import StateBook
 from safety.remedies import REMEDIES
 
+#: Venues where shares are held, which their companies may split.
+KEEPS_SHARES = frozenset({"alpaca"})
 TICKING = (BotStatus.RUNNING, BotStatus.PAUSED)
 STATE_TEXTS = {
     Level.ACTIVE: "Trading is active",
@@ -179,6 +181,19 @@ def venue_blocks(bot: Bot) -> list[Block]:
     except BrokerUnavailable as unavailable:
         return [Block("ACCOUNT_BLOCKED", str(unavailable), "an account that can be asked", "not available")]
     return []
+
+
+def share_blocks(bot: Bot, position: Position) -> list[Block]:
+    """Return that the shares in a bot's book were split or the like: what it decides by, its average price, is not right now.
+
+    A stop loss would see a split as a fall in price, and sell. Orders of a person and of a flatten are not held back.
+    """
+    if bot.venue not in KEEPS_SHARES or not bot.trades_at_venue or not position.quantity:
+        return []
+    name = account_name(bot.venue, is_live=bot.is_live)
+    rows = Difference.objects.filter(account_id=name, kind=DifferenceKind.SHARES, asset=bot.symbol, closed_at=None)
+    what = "The bot decides nothing until a person has carried it into its book, on the Reconciliation page."
+    return [Block("RECONCILIATION_OPEN", f"{one.text} {what}") for one in rows]
 
 
 def lock_blocks(locks: Iterable[Lock]) -> list[Block]:

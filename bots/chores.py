@@ -2,11 +2,14 @@
 
 from datetime import datetime
 
-from bots import equity
+from audit.log import unit
+from bots import equity, executor
+from bots.apart import apart
 from bots.market_data.base import MarketDataError
 from bots.market_data.candle_store import store_closed
 from bots.markets import Moment
-from bots.models import Bot, BotStatus
+from bots.models import Bot, BotStatus, Order
+from bots.order_states import RESTING_STATES
 from bots.workers.chores import chore
 
 
@@ -20,6 +23,26 @@ def take_equity_snapshots(now: datetime) -> None:
 def thin_equity_snapshots(now: datetime) -> None:
     """Thin out old snapshots to one an hour."""
     equity.thin_snapshots(now)
+
+
+@chore(every_s=15)
+def expire_paper_orders(now: datetime) -> None:
+    """End the console's own paper orders whose day is over, of bots that don't tick, too."""
+    rows = Order.objects.filter(is_live=False, deadline_at=None, bot__isnull=False, status__in=sorted(RESTING_STATES))
+    for order_id, bot_id in [(one.pk, one.bot_id or 0) for one in rows.order_by("bot_id", "pk") if _is_over(one, now)]:
+        with apart(f"paper order {order_id} could not be ended"), unit():
+            list(Bot.objects.select_for_update(no_key=True).filter(pk=bot_id).values_list("pk"))
+            # One that filled or was cancelled meanwhile is not there any more.
+            for order in rows.filter(pk=order_id).select_for_update(of=("self",)):
+                executor.expire(order, now)
+
+
+def _is_over(order: Order, now: datetime) -> bool:
+    try:
+        return executor.is_over(order, now)
+    except MarketDataError:
+        # While nobody knows the hours it stands; nothing fills it without a market either.
+        return False
 
 
 @chore(every_s=15)

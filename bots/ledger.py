@@ -184,6 +184,45 @@ def write_off(position: Position, deal: Deal | None, quantity: Decimal, at: date
     return lost
 
 
+def rescale(position: Position, deal: Deal | None, quantity: Decimal, at: datetime) -> Decimal:
+    """Let a book hold ``quantity`` of its shares, since their issuer changed them, and return the money that it got.
+
+    What they cost stays as it was, so that only the average price changes. A book of which nothing is left hands its shares to
+    the owner at their cost: it gains and loses nothing by it. Marks and the best price are from before and are forgotten. The
+    bot must be locked, and whoever calls this records why.
+    """
+    paid = Decimal(0) if quantity else position.cost
+    before = position.quantity
+    with localcontext(EXACT):
+        position.quantity, position.cost = quantity, position.cost - paid
+        position.cash_flow += paid
+    position.mark_price = position.marked_at = None
+    position.save(update_fields=["quantity", "cost", "cash_flow", "mark_price", "marked_at"])
+    _rescale_deal(position, deal, quantity - before, paid, at)
+    return paid
+
+
+def _rescale_deal(position: Position, deal: Deal | None, change: Decimal, paid: Decimal, at: datetime) -> None:
+    if deal is None:
+        if not position.quantity:
+            return
+        # What was sold before the change was known closed the deal; what came of it is there to be sold.
+        symbol = position.bot.symbol
+        deal = Deal(bot_id=position.bot_id, is_live=position.is_live, symbol=symbol, opened_at=at, legs=1)
+        deal.bought_notional = position.cost
+    with localcontext(EXACT):
+        if position.quantity:
+            deal.bought_quantity += change
+        else:
+            deal.sold_quantity, deal.sold_notional, deal.closed_at = (
+                deal.sold_quantity - change,
+                deal.sold_notional + paid,
+                at,
+            )
+    deal.peak_price = None
+    deal.save()
+
+
 def take_in(position: Position, quantity: Decimal, price: Decimal) -> None:
     """Let a book buy ``quantity`` at ``price`` from the owner's part of the account, before it is sold. Not saved here."""
     book = apply_fill(book_of(position), Side.BUY, quantity, price, Decimal(0))

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from bots import ledger
 from bots.batch import BotBooks
-from bots.blocks import Block, account_blocks, gate_blocks, held_blocks, state_blocks, venue_blocks
+from bots.blocks import Block, account_blocks, gate_blocks, held_blocks, share_blocks, state_blocks, venue_blocks
 from bots.bot_params import clean_params
 from bots.executor import is_stranded
 from bots.exposure import Market
@@ -78,7 +78,8 @@ def filtered(
     """
     bot = books.bot
     held, shut = [*held_blocks(bot), *account_blocks(bot, now)], [*gate_blocks(bot), *venue_blocks(bot)]
-    nothing_goes = state.level == Level.HALTED or any(block.stops_exits for block in shut)
+    changed = share_blocks(bot, books.position)
+    nothing_goes = state.level == Level.HALTED or bool(changed) or any(block.stops_exits for block in shut)
     no_entries = state.level == Level.REDUCING or bool(held or shut)
     kept = [
         proposal
@@ -86,7 +87,7 @@ def filtered(
         if isinstance(proposal, CancelProposal)
         or not (nothing_goes or (no_entries and proposal.side == Side.BUY) or books.holds_off(proposal, now))
     ]
-    return kept, [*state_blocks(state), *shut, *held]
+    return kept, [*state_blocks(state), *shut, *changed, *held]
 
 
 def wants_match(order: Order, books: BotBooks, moment: Moment) -> bool:

@@ -27,7 +27,7 @@ REMEDIES: dict[str, str] = {
     "SELF_MATCH": "Another of your own orders rests on the other side. Cancel one of the two.",
     "MARKET_CLOSED": "The market is shut or takes no orders now. It passes by itself when it opens.",
     "INTENT_EXPIRED": "Nothing: the next tick decides anew. If it comes often, this host is too slow or its clock is wrong.",
-    "ACCOUNT_BLOCKED": "Read the reason. Without a key for the account, put one into .env; if the venue blocked it, sign in there.",
+    "ACCOUNT_BLOCKED": "Read why. Without a key for the account put one into .env; if the venue blocked it, sign in there.",
     "RECONCILIATION_OPEN": "Our books and the venue's differ here. See Reconciliation: it ends once both agree, or settle it.",
     "READINESS": "Follow what the Safety page names under “Live ready”, then run the checks again. Exits go on meanwhile.",
     "LIVE_RAMP": "Until the bot has its first live fills, orders stay small. Lower the order size for now.",

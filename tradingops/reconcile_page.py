@@ -13,14 +13,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_post_parameters
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanSwitchWidget
 
 from audit.admin_base import actor_of, ok_or_login
 from audit.decimals import decimal_text
 from bots.models import Difference, DifferenceKind
-from bots.reconciliation import queries, turns, vanished
+from bots.reconciliation import queries, share_changes, turns, vanished
 from bots.reconciliation.balances import Standing, settled
-from bots.reconciliation.differences import FIGURES
+from bots.reconciliation.differences import ACCEPTED, FIGURES
 from bots.reconciliation.settling import Seen, SettleError, settle
 from safety.permissions import CLEAR_HOLDS, OPERATE_BOT
 from safety.recent_signin import CODE, PASSWORD, ask
@@ -47,6 +47,11 @@ MEANINGS = {
         "More was sold than the bot's book held. The fill is booked and the book stands at zero; what was sold beyond that "
         "was the owner's."
     ),
+    DifferenceKind.SHARES: (
+        "The company changed its shares: each became more or fewer, or another's. The account holds what it says; the books of "
+        "the bots still count as before. Until you decide the bots decide nothing by those figures: no purchase, and no sale "
+        "of their own. Yours and a flatten's go on. Their resting orders are cancelled, since their prices are from before."
+    ),
 }
 
 
@@ -59,6 +64,13 @@ class SettleForm(forms.Form):
         max_length=REASON_CHARS_MAX,
         help_text="What you found out, and where. It is kept in the operator events with your name.",
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+    )
+
+    leaves_books = forms.BooleanField(
+        label="Leave the bots' books as they are",
+        required=False,
+        help_text="Only if the shares that came are yours, or if you have put the books right already.",
+        widget=UnfoldBooleanSwitchWidget,
     )
 
     def clean_seen(self) -> Seen | None:
@@ -120,7 +132,8 @@ def settle_page(request: HttpRequest, difference_id: int) -> HttpResponse:
         except SettleError as refused:
             # What is sent again has to be what is shown now.
             difference.refresh_from_db()
-            form = SettleForm({"reason": form.cleaned_data["reason"], "seen": _seen(difference)})
+            again = {name: form.cleaned_data[name] for name in ("reason", "leaves_books")}
+            form = SettleForm({**again, "seen": _seen(difference)})
             form.add_error(None, str(refused))
     context = admin.site.each_context(request) | {
         "title": "Settle a difference",
@@ -129,6 +142,8 @@ def settle_page(request: HttpRequest, difference_id: int) -> HttpResponse:
         "is_gone": vanished.is_about(difference),
         "is_figure": difference.kind in FIGURES,
         "consequence": _consequence(difference),
+        "is_shares": difference.kind == DifferenceKind.SHARES,
+        "offer": share_changes.offer(difference) if difference.kind == DifferenceKind.SHARES else None,
         "form": form,
         "now": timezone.now(),
     }
@@ -141,9 +156,9 @@ def _settle(request: HttpRequest, difference: Difference, form: SettleForm) -> H
         actor=actor_of(request),
         reason=form.cleaned_data["reason"],
         seen=form.cleaned_data["seen"],
+        leaves_books=form.cleaned_data["leaves_books"],
     )
-    is_accepted = done.kind in FIGURES or vanished.is_about(done)
-    what = "accepted: entries in it go on" if is_accepted else "taken note of"
+    what = "accepted: entries in it go on" if done.outcome == ACCEPTED else "taken note of"
     messages.success(
         request, f"The difference about {done.asset or done.symbol} is {what}, unless something else is open."
     )
@@ -171,6 +186,8 @@ def _live_context(request: HttpRequest) -> dict[str, Any]:
 
 def _consequence(difference: Difference) -> Consequence | None:
     """Return what accepting the figure would do, or None for a difference that is about no figure."""
+    if difference.kind not in FIGURES:
+        return None
     venue, expected, held, flows = difference.venue, difference.expected, difference.held, difference.flows
     if venue is None or expected is None or held is None or flows is None:
         return None

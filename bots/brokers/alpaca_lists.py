@@ -27,6 +27,8 @@ MOVES_SHARES = frozenset({
 })  # fmt: skip
 #: What moved money in and out of the account; the sign says which.
 MOVES_CASH = frozenset({"ACATC", "CSD", "CSW", "JNLC", "TRANS", "WIRE"})
+#: What an issuer does to its shares, and what is paid for them: cash in lieu of a part of a share, or the price in a merger.
+SHARE_CHANGES = frozenset({"CIL", "MA", "NC", "REORG", "SC", "SPIN", "SPLIT", "SSO", "SSP", "VOF"})
 FEES = frozenset({"CFEE", "FEE", "PTC", "PTR"})
 REWARDS = ("DIV", "INT", "CGD")
 
@@ -92,13 +94,18 @@ def transfers(raw: Raw) -> list[Transfer]:
     cash = Decimal(0) if raw.get("net_amount") is None else figure(raw, "net_amount", may_be_negative=True)
     moved = []
     if cash:
-        moved.append(Transfer(reference, kind_of(kind, cash), DOLLAR, cash, happened_at))
+        moved.append(Transfer(reference, kind_of(kind, cash), DOLLAR, cash, happened_at, _named(kind)))
     if kind in MOVES_SHARES and raw.get("qty") is not None and raw.get("symbol"):
         quantity = figure(raw, "qty", may_be_negative=True)
         symbol = text(raw, "symbol")
         if quantity:
-            moved.append(Transfer(f"{reference}:{symbol}", kind_of(kind, quantity), symbol, quantity, happened_at))
+            shares = kind_of(kind, quantity)
+            moved.append(Transfer(f"{reference}:{symbol}", shares, symbol, quantity, happened_at, _named(kind)))
     return moved
+
+
+def _named(activity_type: str) -> str:
+    return activity_type if activity_type in SHARE_CHANGES else ""
 
 
 def kind_of(activity_type: str, amount: Decimal) -> TransferKind:
@@ -107,6 +114,8 @@ def kind_of(activity_type: str, amount: Decimal) -> TransferKind:
         return TransferKind.DEPOSIT if amount > 0 else TransferKind.WITHDRAWAL
     if activity_type in FEES:
         return TransferKind.FEE
+    if activity_type in SHARE_CHANGES:
+        return TransferKind.SHARE_CHANGE
     return TransferKind.REWARD if activity_type.startswith(REWARDS) else TransferKind.OTHER
 
 

@@ -197,6 +197,7 @@ class TransferKind(StrEnum):
     WITHDRAWAL = "withdrawal"
     REWARD = "reward"
     FEE = "fee"
+    SHARE_CHANGE = "share_change"
     OTHER = "other"
 
 
@@ -204,7 +205,8 @@ class TransferKind(StrEnum):
 class Transfer:
     """One movement of an asset that is no trade: ``quantity`` is what the tradeable balance rose (or, below zero, fell) by.
 
-    ``reference`` is the venue's own id of it and counts once. Fees of the transfer are in ``quantity`` already.
+    ``reference`` is the venue's own id of it and counts once. Fees of the transfer are in ``quantity`` already. ``what`` is the
+    venue's name of a change of shares.
     """
 
     reference: str
@@ -212,6 +214,7 @@ class Transfer:
     asset: str
     quantity: Decimal
     happened_at: datetime
+    what: str = ""
 
 
 class VenueBroker(Protocol):

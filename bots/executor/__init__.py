@@ -4,7 +4,7 @@
 transactions of its own around each step; ``steps`` is what both share.
 """
 
-from bots.executor.paper import cancel, is_stranded, match, may_match, paper_broker, pass_by, submit
+from bots.executor.paper import cancel, expire, is_over, is_stranded, match, may_match, paper_broker, pass_by, submit
 from bots.executor.steps import Desk, ExecutorError, Submission, denials_of
 from bots.executor.venue import OpenTransactionError, ask_to_cancel, cancel_at_venue, submit_to_venue
 
@@ -17,6 +17,8 @@ __all__ = [
     "cancel",
     "cancel_at_venue",
     "denials_of",
+    "expire",
+    "is_over",
     "is_stranded",
     "match",
     "may_match",

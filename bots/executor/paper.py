@@ -13,8 +13,9 @@ from bots.brokers.base import MarketView, OrderReport, RestingOrder
 from bots.brokers.paper import PaperBroker
 from bots.executor import steps
 from bots.exposure import Market, gather
+from bots.market_data.feeds import feed_for
 from bots.models import Order
-from bots.order_states import RESTING_STATES, move
+from bots.order_states import RESTING_STATES, OrderStatus, move
 from bots.workers.leases import Fence
 from safety.controls.base import StateReading
 from safety.intents import Level, OrderIntent, Side
@@ -69,9 +70,25 @@ def match(order: Order, books: BotBooks, market: Market) -> Order:
     """
     if order.status not in RESTING_STATES:
         raise steps.ExecutorError(f"order {order.client_order_id} is {order.status}: only a resting order can match")
+    if is_over(order, market.view.now):
+        return expire(order, market.view.now)
     resting = RestingOrder(steps.intent_of(order), order.remaining_quantity, order.fills.count())
     report = paper_broker(market).match(resting, market.view)
     return _settle(order, report, books, market.view)
+
+
+def is_over(order: Order, now: datetime) -> bool:
+    """Return whether a paper order was for a day that has ended. Raises MarketDataError while nobody knows."""
+    ends_at = feed_for(order.venue).day_ends(order.symbol, order.created_at)
+    return ends_at is not None and now >= ends_at
+
+
+def expire(order: Order, now: datetime) -> Order:
+    """End a resting paper order since its day is over, as the venue ends its own, and return it. Its bot must be locked."""
+    order.status, order.updated_at = move(order.status, OrderStatus.EXPIRED), now
+    order.save()
+    steps.event(order, EventKind.EXPIRED, reason="the session ended: orders in stocks are for the day")
+    return order
 
 
 def pass_by(order: Order, now: datetime) -> None:

@@ -22,7 +22,14 @@ from bots.market_data import alpaca_bars as bars
 from bots.market_data.alpaca_assets import VENUE, Assets, Stock
 from bots.market_data.alpaca_candles import Candles
 from bots.market_data.alpaca_ticks import Tick, moment, read_tick, traded_between
-from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError, price_above_zero
+from bots.market_data.base import (
+    CandleSeries,
+    MarketDataError,
+    NoMarketError,
+    Traded,
+    UnknownSymbolError,
+    price_above_zero,
+)
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
 from bots.market_data.market_hours import Sessions
@@ -164,6 +171,8 @@ class AlpacaFeed:
         IEX alone may bid far below the market, or not at all, and at night it does: what is held would seem lost.
         """
         closes = self.candles(symbol, "1m", now, 1).close
+        if not len(closes) and not self._stock(symbol).rules.is_active:
+            raise NoMarketError(f"Alpaca trades {symbol} no more, and has no price of it.")
         last = price_above_zero(Decimal(str(closes[-1])) if len(closes) else Decimal(0), symbol)
         if self.closed_until(symbol, now) is not None:
             return last
@@ -184,6 +193,10 @@ class AlpacaFeed:
         if not self._stock(symbol).can_be_bought or self.closed_until(symbol, now) is not None:
             return MarketStatus.CLOSED
         return MarketStatus.OPEN
+
+    def day_ends(self, symbol: str, made_at: datetime) -> datetime | None:
+        """Return the next close: of the session that an order was made in, or of the next one. Alpaca takes no other orders."""
+        return self._sessions_at(made_at).next_close(made_at)
 
     def closed_until(self, symbol: str, now: datetime) -> datetime | None:
         """Return when the market opens, None while it is open. Where only Alpaca's clock says closed, its word counts."""

@@ -22,6 +22,10 @@ class UnknownSymbolError(MarketDataError):
     """The venue surely has no such symbol; no later question will find it."""
 
 
+class NoMarketError(MarketDataError):
+    """The venue itself says that the symbol is traded no more, and it answered that it has no price of it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class CandleSeries:
     """Closed candles of one symbol and timeframe, oldest first; arrays of equal length, prices in the quote currency.
@@ -115,4 +119,8 @@ class Feed(Protocol):
 
     def closed_until(self, symbol: str, now: datetime) -> datetime | None:
         """Return when a market that keeps hours opens again; None while it is open, and where it keeps none."""
+        ...
+
+    def day_ends(self, symbol: str, made_at: datetime) -> datetime | None:
+        """Return when an order for the day that was made then ends unfilled; None where orders stand until they are cancelled."""
         ...

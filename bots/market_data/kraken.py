@@ -108,6 +108,10 @@ class KrakenFeed:
         """Return a day's seconds."""
         return DAY_S
 
+    def day_ends(self, symbol: str, made_at: datetime) -> datetime | None:
+        """Return None: an order rests until it is cancelled."""
+        return None
+
     def closed_until(self, symbol: str, now: datetime) -> datetime | None:
         """Return None: Kraken keeps no hours. What it does in a maintenance is in ``market_status``."""
         return None

@@ -54,6 +54,13 @@ class Sessions:
             raise MarketDataError("the exchange's calendar ends here")
         return datetime.fromtimestamp(int(self.opens_us[place]) // _MICROS, UTC)
 
+    def next_close(self, now: datetime) -> datetime:
+        """Return when the first session that ends after ``now`` closes. Raises MarketDataError for a time beyond the calendar."""
+        place = int(np.searchsorted(self.closes_us, self._us(now), side="right"))
+        if place == len(self.closes_us):
+            raise MarketDataError("the exchange's calendar ends here")
+        return datetime.fromtimestamp(int(self.closes_us[place]) // _MICROS, UTC)
+
     def open_s(self, since: datetime, until: datetime) -> Decimal:
         """Return how many of the seconds from ``since`` to ``until`` lie in sessions, exact to the microsecond.
 

@@ -80,6 +80,10 @@ class ReplayFeed:
         """Return a day's seconds."""
         return DAY_S
 
+    def day_ends(self, symbol: str, made_at: datetime) -> datetime | None:
+        """Return None: an order rests until it is cancelled."""
+        return None
+
     def closed_until(self, symbol: str, now: datetime) -> datetime | None:
         """Return None: a recording is always open."""
         return None

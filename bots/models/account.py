@@ -11,7 +11,7 @@ class Account(models.Model):
 
     Money is in USD. ``equity_usd`` and ``cash_usd`` are as of ``measured_at``; ``day_start_equity_usd`` and
     ``peak_equity_usd`` are baselines, moved by deposits, withdrawals and resets. ``flags`` are those that the venue set
-    against the account (null: not known).
+    against the account (null: not known). ``worthless`` are the assets that count for nothing, since they have no market there.
     """
 
     name = models.CharField(max_length=40, primary_key=True)
@@ -22,6 +22,7 @@ class Account(models.Model):
     equity_usd = ExactDecimalField(null=True)
     measured_at = models.DateTimeField(null=True)
     flags = CanonicalJSONField(null=True)
+    worthless = CanonicalJSONField(default=list, blank=True)
     day = models.DateField(null=True, help_text="The UTC day that day_start_equity_usd belongs to.")
     day_start_equity_usd = ExactDecimalField(null=True)
     peak_equity_usd = ExactDecimalField(null=True)

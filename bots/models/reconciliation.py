@@ -113,6 +113,7 @@ class MovementKind(models.TextChoices):
     OVERSOLD = "oversold"
     SETTLED = "settled"
     CARRIED = "carried"
+    SHARE_CHANGE = "share_change"
 
 
 class AccountMovement(models.Model):
@@ -120,6 +121,7 @@ class AccountMovement(models.Model):
 
     Unless ``counts`` it happened before the baseline was taken, and is in it already. ``value_usd`` is by how much it moved the
     baselines that losses are judged by; null for what moves none. ``undone_at``: what it was taken for turned out to be ours.
+    ``what`` is the venue's name of a change of shares, and ``share_difference`` what asks a person about it.
     """
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="movements")
@@ -132,6 +134,10 @@ class AccountMovement(models.Model):
     happened_at = models.DateTimeField()
     noted_at = models.DateTimeField()
     undone_at = models.DateTimeField(null=True)
+    what = models.CharField(max_length=20, blank=True, default="")
+    share_difference = models.ForeignKey(
+        "bots.Difference", on_delete=models.PROTECT, null=True, related_name="share_movements"
+    )
 
     class Meta:
         db_table = "account_movements"
@@ -153,6 +159,7 @@ class DifferenceKind(models.TextChoices):
     SURPLUS = "surplus"
     ORDER = "order"
     OVERSOLD = "oversold"
+    SHARES = "shares"
 
 
 class Difference(models.Model):

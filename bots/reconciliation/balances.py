@@ -35,13 +35,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Both sides of one asset, exact."""
+    """Both sides of one asset, exact.
+
+    ``pending`` are the shares in the baseline that a split or the like brought or took, until a person carries it into the books.
+    """
 
     asset: str
     venue: Decimal
     baseline: Decimal = ZERO
     held: Decimal = ZERO
     flows: Decimal = ZERO
+    pending: Decimal = ZERO
 
     @property
     def books(self) -> Decimal:
@@ -60,13 +64,16 @@ class Standing:
 
     @property
     def missing(self) -> Decimal:
-        """Return how much less is there than our positions alone hold, explained or not."""
-        return max(_sum(self.held, -self.venue), ZERO) if self.held else ZERO
+        """Return how much less is there than our positions alone hold, explained or not, but by a change of shares."""
+        return max(_sum(self.held, min(self.pending, ZERO), -self.venue), ZERO) if self.held else ZERO
 
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One movement of one asset without us. ``price`` is what a unit of it was traded at, for an external fill's base."""
+    """One movement of one asset without us. ``price`` is what a unit of it was traded at, for an external fill's base.
+
+    ``what`` is the venue's name of a change of shares.
+    """
 
     reference: str
     asset: str
@@ -74,6 +81,7 @@ class Movement:
     quantity: Decimal
     happened_at: datetime
     price: Decimal | None = None
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +98,12 @@ def standings(
     baselines: Mapping[str, Decimal],
     held: Mapping[str, Decimal],
     flows: Mapping[str, Decimal],
+    pending: Mapping[str, Decimal] = MappingProxyType({}),
 ) -> dict[str, Standing]:
     """Return both sides of every asset that either side knows of."""
+    sides = (venue, baselines, held, flows, pending)
     assets = sorted({*venue, *baselines, *held, *flows})
-    return {
-        one: Standing(one, venue.get(one, ZERO), baselines.get(one, ZERO), held.get(one, ZERO), flows.get(one, ZERO))
-        for one in assets
-    }
+    return {name: Standing(name, *(side.get(name, ZERO) for side in sides)) for name in assets}
 
 
 def tolerance(venue: str, asset: str, trades: int) -> Decimal:
@@ -156,8 +163,9 @@ def movements_of_fill(fill: ListedFill) -> tuple[Movement, Movement]:
 
 def movement_of_transfer(transfer: Transfer) -> Movement:
     """Return what a deposit, a withdrawal, a reward or the like moved."""
+    reference = f"transfer:{transfer.reference}"
     return Movement(
-        f"transfer:{transfer.reference}", transfer.asset, transfer.kind, transfer.quantity, transfer.happened_at
+        reference, transfer.asset, transfer.kind, transfer.quantity, transfer.happened_at, what=transfer.what
     )
 
 

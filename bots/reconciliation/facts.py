@@ -122,6 +122,16 @@ def baselines_of(account: Account) -> dict[str, AssetBaseline]:
     return {one.asset: one for one in AssetBaseline.objects.filter(account=account)}
 
 
+def pending_shares(account: Account) -> dict[str, Decimal]:
+    """Return by how much shares changed, by asset, which no person has carried into the books yet."""
+    rows = AccountMovement.objects.filter(account=account, share_difference__closed_at__isnull=True)
+    found: dict[str, Decimal] = {}
+    with localcontext(EXACT):
+        for asset, quantity in rows.exclude(share_difference=None).values_list("asset", "quantity"):
+            found[asset] = found.get(asset, ZERO) + quantity
+    return found
+
+
 def trades_since(account: Account, asset: str, since: datetime | None) -> int:
     """Return how many trades moved this money since then, ours and others': the venue rounds each."""
     if since is None or asset not in MONEY:

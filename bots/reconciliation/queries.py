@@ -45,6 +45,7 @@ class AssetLine:
 class AccountView:
     """One account: how far its reconciliation has come, both sides, and what is open. ``sound_at`` None: never yet.
 
+    ``worthless`` are the assets that count for nothing, since they have no market there.
     ``failure`` is why the last round failed, since ``failing_since``; both are empty when it did not.
     """
 
@@ -61,6 +62,7 @@ class AccountView:
     own_open: int
     external_open: tuple[Order, ...]
     movements: tuple[AccountMovement, ...]
+    worthless: tuple[str, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -99,6 +101,7 @@ def view(venue: str, *, is_live: bool) -> AccountView:
         ).count(),
         external_open=tuple(externals_of(account).filter(external_ended_at__isnull=True)[:100]),
         movements=tuple(AccountMovement.objects.filter(account_id=name, counts=True)[:50]),
+        worthless=tuple(account.worthless),
     )
 
 

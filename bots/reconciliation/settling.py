@@ -14,12 +14,12 @@ from bots.account_chores import price_usd
 from bots.baselines import move_baselines
 from bots.books import EXACT
 from bots.market_data.base import MarketDataError
-from bots.models import Account, AccountSync, Bot, Deal, Difference
-from bots.reconciliation import differences, movements, vanished
+from bots.models import Account, AccountSync, Bot, Deal, Difference, DifferenceKind
+from bots.reconciliation import differences, movements, share_changes, vanished
 from bots.reconciliation.balances import ZERO, Standing, settled
 from bots.reconciliation.compare import assets_of
-from bots.reconciliation.differences import ACCEPTED, FIGURES, NOTED
-from bots.reconciliation.facts import baselines_of, positions_of, read_books
+from bots.reconciliation.differences import ACCEPTED, FIGURES, NOTED, asset_key, open_ones
+from bots.reconciliation.facts import baselines_of, pending_shares, positions_of, read_books
 
 #: A figure that is accepted has to be so young: the account may have moved since.
 SEEN_WITHIN = timedelta(minutes=5)
@@ -46,20 +46,27 @@ class Seen:
         return None if venue is None or expected is None or held is None else cls(venue, expected, held)
 
 
-def settle(difference_id: int, *, actor: str, reason: str, seen: Seen | None = None) -> Difference:
+def settle(
+    difference_id: int, *, actor: str, reason: str, seen: Seen | None = None, leaves_books: bool = False
+) -> Difference:
     """Accept the venue's figure of a difference, or take note of one that is about an order, and return it closed.
 
     Of an order that the venue does not have its word is taken: it is asked once more, and the order is CANCELED in our books.
 
     ``seen`` is what the person saw of both sides: if either is another by now, nothing is done. What is missing is taken
     from the owner's part first, then from the books of the bots that hold it, each by its share: their positions shrink at
-    cost, which counts as a loss. What is there without an explanation becomes the owner's, and is no gain. The caller has
-    checked that the person may (``CLEAR_HOLDS``). The same settlement again returns what was done. Not inside a transaction:
-    a price may be asked for. Raises SettleError, and Difference.DoesNotExist.
+    cost, which counts as a loss. What is there without an explanation becomes the owner's, and is no gain. A split, or the like,
+    is carried into the books at unchanged cost; ``leaves_books`` leaves them as they are. The caller has checked that the
+    person may (``CLEAR_HOLDS``). The same settlement again returns what was done. Not inside a transaction: a price may be
+    asked for. Raises SettleError, and Difference.DoesNotExist.
     """
     if not reason.strip():
         raise SettleError("Say why: settling a difference needs a reason. It is kept in the operator events.")
-    price = _asked(Difference.objects.select_related("account").get(pk=difference_id))
+    asked = Difference.objects.select_related("account").get(pk=difference_id)
+    price = _asked(asked)
+    if asked.kind == DifferenceKind.SHARES and asked.closed_at is None and not leaves_books:
+        # An order that still rests would meet the book at a price from before; until it is gone nothing is carried.
+        share_changes.cancel_resting(asked.account, [asked.asset], actor=actor)
     with unit():
         account = Account.objects.select_for_update(no_key=True).get(differences=difference_id)
         found = Difference.objects.select_for_update().get(pk=difference_id)
@@ -67,14 +74,34 @@ def settle(difference_id: int, *, actor: str, reason: str, seen: Seen | None = N
             if found.closed_by == actor and found.outcome in (ACCEPTED, NOTED):
                 return found
             raise SettleError("It was closed meanwhile. Nothing more has to be done about it.")
-        now = timezone.now()
+        now, outcome = timezone.now(), NOTED
         if found.kind in FIGURES:
             _accept(account, found, seen, price, actor, reason, now)
-        is_gone = vanished.is_about(found)
-        if is_gone:
+            outcome = ACCEPTED
+        elif found.kind == DifferenceKind.SHARES and not leaves_books:
+            _carry_shares(account, found, seen, actor, reason, now)
+            outcome = ACCEPTED
+        elif vanished.is_about(found):
             vanished.end(found, actor, reason)
-        differences.close(found, ACCEPTED if is_gone or found.kind in FIGURES else NOTED, actor, reason, now)
+            outcome = ACCEPTED
+        differences.close(found, outcome, actor, reason, now)
         return found
+
+
+def _carry_shares(
+    account: Account, found: Difference, seen: Seen | None, actor: str, reason: str, now: datetime
+) -> None:
+    """Carry a split or the like into the books, as the person saw it. Raises SettleError."""
+    before = _still_so(account, found, seen, now)
+    if before.delta or open_ones(account).filter(key=asset_key(found.asset)).exists():
+        raise SettleError(
+            f"The venue's figure of {found.asset} is off beyond that, too. Settle that first; or leave the books as they are."
+        )
+    try:
+        share_changes.carry_out(found, actor, reason, now)
+    except ValueError as error:
+        raise SettleError(str(error)) from error
+    AccountSync.objects.filter(account=account).update(wanted_at=now, wanted_by="settled")
 
 
 def _accept(
@@ -88,6 +115,8 @@ def _accept(
 ) -> None:
     before = _still_so(account, found, seen, now)
     after = settled(before)
+    if after.held != before.held and before.pending:
+        raise SettleError("A change of its shares is open, too: settle that first, or it would be written off as lost.")
     if after.held != before.held:
         try:
             _shorten_books(account, found.asset, before.held - after.held, actor, reason)
@@ -117,7 +146,8 @@ def _still_so(account: Account, found: Difference, seen: Seen | None, now: datet
         raise SettleError("An order in it is under way, and its outcome is not known. Try again in a minute.")
     held, flows = books.held.get(asset, ZERO), books.flows.get(asset, ZERO)
     baseline = baselines_of(account).get(asset)
-    standing = Standing(asset, found.venue, ZERO if baseline is None else baseline.quantity, held, flows)
+    owned, pending = ZERO if baseline is None else baseline.quantity, pending_shares(account).get(asset, ZERO)
+    standing = Standing(asset, found.venue, owned, held, flows, pending)
     if (held, flows, standing.expected) != (found.held, found.flows, found.expected):
         raise SettleError("Our own figures have changed since the page was loaded. Reconcile, then look at it again.")
     return standing

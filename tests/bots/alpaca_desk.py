@@ -71,10 +71,11 @@ def _set_market(alpaca: AlpacaLoopback) -> None:
     bot_params.forget()
     alpaca.set_price("99.90", "100.10")
     # The first quote is fetched when it is asked for, and seen a moment later.
-    Loopback.wait_until(_asks, lambda asks: asks == Decimal("100.10"), 60)
+    Loopback.wait_until(asks, lambda asks: asks == Decimal("100.10"), 60)
 
 
-def _asks() -> Decimal | None:
+def asks() -> Decimal | None:
+    """Return what the feed has AAPL offered at; None while it has no quote."""
     try:
         return market_for("alpaca", AAPL, timezone.now()).view.quote.ask
     except MarketDataError:

@@ -52,6 +52,8 @@ class ScriptedFeed:
     broken: Exception | None = None
     #: When a market that keeps hours opens again; None: it is open.
     opens_at: datetime | None = None
+    #: When an order for the day ends; None: orders rest on.
+    ends_at: datetime | None = None
     #: What to do before a quote is given; and the kind of quote to give.
     quote_type: type[Quote] = Quote
     asked_since: list[datetime] = field(default_factory=list)
@@ -105,6 +107,9 @@ class ScriptedFeed:
 
     def session_s(self, symbol: str) -> Decimal:
         return Decimal(86_400)
+
+    def day_ends(self, symbol: str, made_at: datetime) -> datetime | None:
+        return self.ends_at
 
     def closed_until(self, symbol: str, now: datetime) -> datetime | None:
         return self.opens_at

@@ -265,6 +265,13 @@ class AlpacaAccount(Loopback):
         """Book what is no trade: CSD (deposit), CSW (withdrawal, a negative amount), DIV, FEE, INT; return its id."""
         return str(self.control("activity", type=kind, net_amount=net_amount, symbol=symbol))
 
+    def change_shares(
+        self, kind: str, qty: str, *, symbol: str = AAPL, net_amount: str = "0", listed: bool = True
+    ) -> str:
+        """Let the company change its shares by ``qty``, as in a split; unless ``listed`` no activity tells of it."""
+        given = {"type": kind, "symbol": symbol, "qty": qty, "net_amount": net_amount, "listed": listed}
+        return str(self.control("change_shares", **given))
+
     def set_account(self, **changes: Any) -> None:
         """Let the account's answer say so (status, trading_blocked, ...); None leaves a field out."""
         self.control("set_account", **changes)

@@ -31,6 +31,8 @@ class Asset:
     shortable: bool = True
     status: str = "active"
     asset_class: str = "us_equity"
+    #: Whether anybody knows a price of it: bars, trades and quotes.
+    has_bars: bool = True
 
     @property
     def id(self) -> str:
@@ -143,6 +145,8 @@ class Market:
 
         Each is made when it is taken, so that a page costs what it shows and not what was asked for.
         """
+        if not self.assets[symbol].has_bars:
+            return
         with self.lock:
             prints = list(self.books[symbol].prints)
         stamp = _stamps(minutes)

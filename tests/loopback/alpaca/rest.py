@@ -108,7 +108,7 @@ class RestVenue(ABC):
 
     def _set_asset(self, symbol: str, **changes: Any) -> None:
         share = self.market.asset(symbol)
-        unknown = changes.keys() - {"fractionable", "tradable", "shortable", "status"}
+        unknown = changes.keys() - {"fractionable", "tradable", "shortable", "status", "has_bars"}
         if unknown:
             raise ValueError(f"an asset has no {', '.join(sorted(unknown))} to change")
         for name, value in changes.items():

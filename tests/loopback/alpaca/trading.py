@@ -235,6 +235,7 @@ class TradingVenue(RestVenue):
             "unlist": lambda order_id: setattr(ledger.orders[order_id], "is_listed", False),
             "set_position": self._set_position,
             "activity": self._activity,
+            "change_shares": self._change_shares,
         }
 
     def _place_by_hand(self, body: str) -> str:
@@ -256,10 +257,27 @@ class TradingVenue(RestVenue):
                 cost = Decimal(qty) * self.market.books[symbol].last
                 self.ledger.positions[symbol] = Position(Decimal(qty), cost)
 
-    def _activity(self, type: str, net_amount: str = "0", symbol: str | None = None, description: str = "") -> str:
-        at_ns = time.time_ns()
-        one = Activity(activity_id(at_ns), type, Decimal(net_amount), at_ns, symbol, description=description)
+    def _activity(
+        self,
+        type: str,
+        net_amount: str = "0",
+        symbol: str | None = None,
+        description: str = "",
+        qty: str | None = None,
+    ) -> str:
+        at_ns, shares = time.time_ns(), None if qty is None else Decimal(qty)
+        one = Activity(activity_id(at_ns), type, Decimal(net_amount), at_ns, symbol, shares, description=description)
         return self.ledger.book_activity(one)
+
+    def _change_shares(self, type: str, symbol: str, qty: str, net_amount: str = "0", listed: bool = True) -> str:
+        """Add shares, or take them, at unchanged cost, as in a split or a merger; unless ``listed`` no activity tells of it."""
+        self.market.asset(symbol)
+        with self.ledger.lock:
+            held = self.ledger.positions.setdefault(symbol, Position())
+            held.qty += Decimal(qty)
+            if not held.qty:
+                del self.ledger.positions[symbol]
+        return self._activity(type, net_amount, symbol, qty=qty) if listed else ""
 
 
 def _whole(fields: Fields, name: str, default: int, most: int) -> int:
