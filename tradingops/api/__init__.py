@@ -9,7 +9,7 @@ from tradingops import __version__
 from tradingops.api import auth, autopilot, bot_acts, events, figures, notifications, order_acts, safety, stream
 from tradingops.api.documentation import ConsoleAPI
 from tradingops.api.errors import add_error_handlers, error
-from tradingops.health import Health, read_health
+from tradingops.health import Health, shared_health
 
 api = ConsoleAPI(
     title="tradingops",
@@ -35,7 +35,7 @@ class HealthOut(Schema):
 @api.get("/health", auth=None, response={200: HealthOut, 503: HealthOut}, summary="Is the console fit to serve?")
 def health(request: HttpRequest) -> Status[Health]:
     """Answer 200 when the database answers and a worker was seen in the last 30 s, else 503. Halted is healthy."""
-    found = read_health()
+    found = shared_health.get()
     return Status(HTTPStatus.OK if found.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE, found)
 
 

@@ -1,0 +1,67 @@
+"""One reading for all who ask at once, and never one that began before the asking."""
+
+import threading
+
+import pytest
+
+from tests.workers.conftest import wait_until
+from tradingops.shared import Shared
+
+SOON_S = 30
+
+
+class Slow:
+    """A reading that waits until the test lets it end."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.may_end = threading.Semaphore(0)
+
+    def read(self) -> int:
+        self.begun += 1
+        mine = self.begun
+        assert self.may_end.acquire(timeout=SOON_S)
+        return mine
+
+
+def ask(shared: Shared[int], found: list[int]) -> threading.Thread:
+    thread = threading.Thread(target=lambda: found.append(shared.get()))
+    thread.start()
+    return thread
+
+
+def test_those_who_ask_during_a_reading_share_the_next_one() -> None:
+    slow, first, later = Slow(), list[int](), list[int]()
+    shared = Shared(slow.read)
+    threads = [ask(shared, first)]
+    wait_until(lambda: slow.begun == 1, SOON_S, "the first reading")
+    threads += [ask(shared, later) for _ in range(5)]
+    wait_until(lambda: len(shared._changed._waiters) == 5, SOON_S, "five who wait")  # type: ignore[attr-defined]
+    for _ in range(2):
+        slow.may_end.release()
+    for thread in threads:
+        thread.join(SOON_S)
+    assert (first, later, slow.begun) == ([1], [2] * 5, 2)
+
+
+def test_nothing_is_kept_for_who_asks_later() -> None:
+    slow = Slow()
+    shared = Shared(slow.read)
+    for expected in (1, 2, 3):
+        slow.may_end.release()
+        assert shared.get() == expected
+
+
+def test_reading_that_fails_fails_for_one_and_the_next_one_reads_anew() -> None:
+    answers = iter([ValueError("no"), 7])
+
+    def read() -> int:
+        answer = next(answers)
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    shared = Shared(read)
+    with pytest.raises(ValueError, match="no"):
+        shared.get()
+    assert shared.get() == 7
