@@ -102,7 +102,9 @@ SQLITE_OPTIONS: dict[str, Any] = {
     ),
 }
 #: A client that froze must not hold the chain's lock for long; a query that waits for a lock must not wait for ever.
-POSTGRES_SESSION = "-c idle_in_transaction_session_timeout=15s -c lock_timeout=10s"
+# On disks without moving parts, reading by an index costs hardly more than reading in a row. With the usual 4 PostgreSQL reads a
+# million rows backwards to find fifty old ones.
+POSTGRES_SESSION = "-c idle_in_transaction_session_timeout=15s -c lock_timeout=10s -c random_page_cost=1.1"
 
 
 def _database(url: str, vendor: str) -> dict[str, Any]:

@@ -111,4 +111,8 @@ class EquitySnapshot(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["bot", "is_live", "taken_at"], name="equity_one_a_moment"),
         ]
-        indexes = [models.Index(fields=["is_live", "taken_at"], name="equity_live_taken")]
+        indexes = [
+            models.Index(fields=["is_live", "taken_at"], name="equity_live_taken"),
+            models.Index(fields=["taken_at"], name="equity_taken"),
+            models.Index(fields=["bot", "taken_at"], name="equity_bot_taken"),
+        ]

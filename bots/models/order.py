@@ -79,6 +79,9 @@ class Order(models.Model):
             models.Index(fields=["is_live", "-id"], name="order_live_id"),
             models.Index(fields=["status", "-id"], name="order_status_id"),
             models.Index(fields=["bot", "created_at"], name="order_bot_created"),
+            models.Index(fields=["symbol", "-id"], name="order_symbol_id"),
+            models.Index(fields=["venue", "-id"], name="order_of_venue_id"),
+            models.Index(fields=["created_at"], name="order_created"),
             models.Index(
                 fields=["bot", "cancel_requested_at"],
                 name="order_bot_cancel",
