@@ -1,7 +1,9 @@
 """What Alpaca counts: 200 requests in a minute, of each account; its answers say how many are left."""
 
 import logging
+import threading
 import time
+from collections import deque
 
 from django.db import DatabaseError
 
@@ -17,6 +19,28 @@ LIMIT = Limit(100, 600)
 LEFT_NOTED = 50
 
 
+MINUTE_S = 60
+#: What this process's market data asked of an account's own host, and nobody counted yet: when each left, on the monotonic clock.
+_uncounted: dict[str, deque[float]] = {}
+_lock = threading.Lock()
+
+
+def note_asked(account: str) -> None:
+    """Remember a question of the market data at the account's host (the clock, the list of stocks), which Alpaca counts, too.
+
+    It is counted with the next request of this process to the account: market data must never wait for the database.
+    """
+    with _lock:
+        _uncounted.setdefault(account, deque(maxlen=LIMIT.size)).append(time.monotonic())
+
+
+def _asked_lately(account: str) -> int:
+    """Return how many such questions of the last minute were not counted yet; from now on they are."""
+    with _lock:
+        asked = _uncounted.pop(account, deque())
+    return sum(1 for one in asked if time.monotonic() - one < MINUTE_S)
+
+
 class AlpacaBudget:
     """The budget of one account at Alpaca."""
 
@@ -27,6 +51,7 @@ class AlpacaBudget:
         """Count a request that is about to leave, once there is room for it. Raises CallFailed when that takes too long."""
         until_ms = waits_until(purpose, is_order=is_order, urgent=urgent)
         try:
+            self._count_market_data()
             while wait_ms := budget.take(self.account, "", LIMIT, 1, purpose):
                 if monotonic_ms() + wait_ms > until_ms:
                     budget.note_held_back(self.account, "")
@@ -39,9 +64,15 @@ class AlpacaBudget:
     def count(self) -> None:
         """Count a request that leaves whatever is left, such as a cancel. A database that is away holds none of them up."""
         try:
+            self._count_market_data()
             budget.take(self.account, "", LIMIT, 1, Purpose.CANCELS, always=True)
         except DatabaseError:
             log.exception("a cancel at Alpaca could not be counted")
+
+    def _count_market_data(self) -> None:
+        asked = _asked_lately(self.account)
+        if asked:
+            budget.take(self.account, "", LIMIT, asked, Purpose.BACKGROUND, always=True)
 
     def answered(self, left: int | None) -> None:
         """Note how many requests the venue says are left, when that is little."""

@@ -10,7 +10,7 @@ import importlib
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -67,13 +67,14 @@ class AlpacaSession(OneShotSession):
 class AlpacaClient:
     """A connection to one of Alpaca's hosts at ``base_url``. Nothing is opened before the first request.
 
-    Threads may share one: each gets a connection of its own.
+    Threads may share one: each gets a connection of its own. ``on_ask`` is called before each request.
     """
 
-    def __init__(self, base_url: str, key: str, secret: str) -> None:
+    def __init__(self, base_url: str, key: str, secret: str, *, on_ask: Callable[[], None] = lambda: None) -> None:
         self._base_url = base_url
         self._key = key
         self._secret = secret
+        self._on_ask = on_ask
         self._local = threading.local()
 
     def ask(
@@ -92,6 +93,7 @@ class AlpacaClient:
         """
         rest = self._rest()
         rest._session.timeout_s = timeout_ms / 1000
+        self._on_ask()
         before = sys.exc_info()[1]
         try:
             return rest._request(method, path, dict(params or body or {}), api_version=version)

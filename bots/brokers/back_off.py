@@ -78,11 +78,11 @@ class BackOff:
         lockout = self._lockout
         if lockout is None:
             return
-        if purpose in PRESSING and lockout.at - lockout.told_at >= PRESSING_EVERY:
-            # One of them, also when it comes to no answer at all.
-            if not self._pressed_ns or now_ns - self._pressed_ns >= every_ns:
-                self._pressed_ns = now_ns
-                return
+        # One of them, also when it comes to no answer at all.
+        was_pressed = bool(self._pressed_ns) and now_ns - self._pressed_ns < every_ns
+        if purpose in PRESSING and not was_pressed and lockout.at - lockout.told_at >= PRESSING_EVERY:
+            self._pressed_ns = now_ns
+            return
         reason = f"the venue locked the API key out; nothing is asked before about {lockout.until:%H:%M} UTC"
         raise CallFailed(Failure(Kind.LOCKOUT, reason, is_local=True))
 

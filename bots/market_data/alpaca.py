@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from django.utils import timezone
 
+from bots.brokers.alpaca_budget import note_asked
 from bots.brokers.alpaca_client import AlpacaClient, unsound
 from bots.market_data import alpaca_bars as bars
 from bots.market_data.alpaca_assets import VENUE, Assets, Stock
@@ -55,12 +57,13 @@ SYMBOL_CHARS_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Where to ask, and with which key. The trading host lists the stocks and has the clock."""
+    """Where to ask, and with which key. The trading host lists the stocks and has the clock: it counts that of ``account``."""
 
     data_url: str
     trading_url: str
     key: str
     secret: str
+    account: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class AlpacaFeed:
 
     def __init__(self, keys: Keys, sessions_at: Callable[[datetime], Sessions], session_s: Decimal) -> None:
         self._data = AlpacaClient(keys.data_url, keys.key, keys.secret)
-        self._trading = AlpacaClient(keys.trading_url, keys.key, keys.secret)
+        count = partial(note_asked, keys.account)
+        self._trading = AlpacaClient(keys.trading_url, keys.key, keys.secret, on_ask=count)
         self._sessions_at = sessions_at
         self._session_s = session_s
         self._assets = Assets(self._trading)

@@ -82,7 +82,8 @@ def _alpaca_feed() -> "AlpacaFeed":
     from bots.market_data.alpaca import AlpacaFeed, Keys
     from bots.market_data.market_hours import ROUND_THE_CLOCK, SESSION_S, sessions_at
 
-    keys = Keys(addresses[0].url, addresses[1].url, key, secret)
+    account = "alpaca-paper" if trading_variable == "ALPACA_BASE_URL_PAPER" else "alpaca"
+    keys = Keys(addresses[0].url, addresses[1].url, key, secret, account)
     found = _alpaca.get(keys)
     if found is not None:
         return found

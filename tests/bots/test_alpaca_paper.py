@@ -181,7 +181,7 @@ def utc(text: str) -> datetime:
 @pytest.fixture
 def exchange_hours(alpaca: AlpacaLoopback, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the feed go by the exchange's calendar, as it does at the real venue."""
-    keys = Keys(alpaca.data.url, alpaca.paper.url, alpaca.paper.key, alpaca.paper.secret)
+    keys = Keys(alpaca.data.url, alpaca.paper.url, alpaca.paper.key, alpaca.paper.secret, "alpaca-paper")
     monkeypatch.setitem(feeds._alpaca, keys, AlpacaFeed(keys, sessions_at, SESSION_S))
 
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -13,6 +14,9 @@ from bots.brokers.budget import Limit, Purpose, spending
 from bots.brokers.factory import broker_for, forget_brokers
 from bots.brokers.kraken import KrakenBroker
 from bots.brokers.kraken_budget import CANCEL_COSTS, EngineCall, KrakenBudget, cancel_of
+from bots.market_data.alpaca import AlpacaFeed, Keys
+from bots.market_data.base import MarketDataError
+from bots.market_data.market_hours import ROUND_THE_CLOCK
 from bots.models import KrakenTier, RateCounter, VenueAccess
 from bots.order_states import OrderStatus
 from safety.intents import Denial, Side
@@ -20,7 +24,7 @@ from tests.bots.brokers import alpaca_builders as stocks
 from tests.bots.brokers.builders import permit_of
 from tests.bots.brokers.kraken_builders import SYMBOL, broker_at, live_order, send
 from tests.loopback import faults, limits
-from tests.loopback.client import AlpacaLoopback, KrakenLoopback
+from tests.loopback.client import AAPL, AlpacaLoopback, KrakenLoopback
 
 pytestmark = pytest.mark.django_db
 
@@ -268,6 +272,40 @@ class TestWhatIsKept:
 
 
 class TestAlpaca:
+    @pytest.fixture(autouse=True)
+    def _nothing_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Begin without what the market data of other tests has asked."""
+        monkeypatch.setattr(alpaca_budget, "_uncounted", {})
+
+    def test_market_data_s_questions_to_the_trading_host_are_counted(self, alpaca: AlpacaLoopback) -> None:
+        account = alpaca.paper
+        keys = Keys(alpaca.data.url, account.url, account.key, account.secret, "alpaca-paper")
+        feed = AlpacaFeed(keys, lambda now: ROUND_THE_CLOCK, Decimal(86_400))
+
+        def is_known() -> bool:
+            try:
+                return bool(feed.rules(AAPL)) and bool(feed.market_status(AAPL, timezone.now()))
+            except MarketDataError:
+                return False
+
+        account.wait_until(is_known, bool, 60)
+        assert {one.path for one in account.log()} == {"GET /v2/assets/{symbol}", "GET /v2/clock"}
+        asked = len(account.log())
+        stocks.broker_at(account).open_orders()
+        spent = RateCounter.objects.get(account="alpaca-paper", scope="").spent_background
+        assert spent == len(account.log()) == asked + 1
+        # Each is counted once.
+        stocks.broker_at(account).open_orders()
+        assert RateCounter.objects.get(account="alpaca-paper", scope="").spent_background == len(account.log())
+
+    def test_question_of_the_market_data_counts_for_a_minute_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now_s = time.monotonic()
+        for ago_s in (61, 59.5, 1):
+            monkeypatch.setattr(alpaca_budget.time, "monotonic", lambda ago_s=ago_s: now_s - ago_s)
+            alpaca_budget.note_asked("alpaca")
+        monkeypatch.setattr(alpaca_budget.time, "monotonic", lambda: now_s)
+        assert [alpaca_budget._asked_lately(one) for one in ("alpaca-paper", "alpaca", "alpaca")] == [0, 2, 0]
+
     def test_background_stops_at_its_share_and_orders_go_on(self, alpaca: AlpacaLoopback) -> None:
         account = alpaca.paper
         broker = stocks.broker_at(account)
