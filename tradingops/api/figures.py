@@ -254,7 +254,7 @@ def _unvalued(books: list[Valuation]) -> str | None:
     if not names:
         return None
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} of {len(books)} books can't be valued: {', '.join(names[:3])}{more} have no price."
+    return f"{len(names)} of {len(books)} books can't be valued, for want of a price: {', '.join(names[:3])}{more}."
 
 
 def _book_points(asked: EquityIn) -> tuple[list[EquityOut], str | None]:
@@ -318,10 +318,13 @@ def _total_point(found: equity_series.Sum, is_live: bool) -> EquityOut:
 def _equity_total(*, is_live: bool) -> EquityTotal:
     found = equity_series.latest(is_live=is_live)
     if found.sum is None or found.unvalued:
-        said = (
-            f"{found.unvalued} books were not valued yet." if found.unvalued else "No book of this kind was valued yet."
-        )
         books = found.unvalued + (0 if found.sum is None else found.sum.books)
+        were = "was" if found.unvalued == 1 else "were"
+        said = (
+            f"{found.unvalued} of {books} books {were} not valued yet."
+            if books
+            else "No book of this kind was valued yet."
+        )
         return EquityTotal(taken_at=None, books=books, equity=None, pnl=None, reason=said)
     gained = EXACT.add(found.sum.realised_pnl, found.sum.unrealised_pnl)
     return EquityTotal(
