@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,8 +22,10 @@ class Module:
     def parse(cls, path: str, source: str) -> "Module":
         return cls(path, ast.parse(source, path))
 
-    def nodes(self) -> Iterator[ast.AST]:
-        return ast.walk(self.tree)
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All nodes. Walking is most of what these tests cost, so that it is done once."""
+        return tuple(ast.walk(self.tree))
 
     def at(self, node: ast.AST, what: str) -> str:
         """Return a finding: where, and what is wrong there."""
@@ -31,7 +33,7 @@ class Module:
 
     def imports(self) -> Iterator[tuple[ast.AST, str, str]]:
         """Yield each import: node, module and name (blank for ``import module``); relative ones are made absolute."""
-        for node in self.nodes():
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 yield from ((node, alias.name, "") for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -65,10 +67,15 @@ def shipped() -> tuple[Module, ...]:
 
 def module_at(path: str) -> Module:
     """Return the shipped module of that path. Raises LookupError when it is not there."""
-    for module in shipped():
-        if module.path == path:
-            return module
-    raise LookupError(f"{path} is gone: what this test holds has to be held where the code went")
+    found = _by_path().get(path)
+    if found is None:
+        raise LookupError(f"{path} is gone: what this test holds has to be held where the code went")
+    return found
+
+
+@cache
+def _by_path() -> dict[str, Module]:
+    return {module.path: module for module in shipped()}
 
 
 def name_of(node: ast.AST | None) -> str:

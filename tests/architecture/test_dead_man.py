@@ -13,7 +13,7 @@ BROKER = "bots/brokers/kraken.py"
 
 def asks_for_it(module: Module) -> Iterator[str]:
     """Find every use of the broker's method, of ccxt's own (which takes milliseconds), and of the endpoint's name."""
-    for node in module.nodes():
+    for node in module.nodes:
         if isinstance(node, ast.Attribute) and node.attr in NAMES and module.path != ALLOWED:
             yield module.at(node, f"reaches .{node.attr}")
         elif isinstance(node, ast.Call) and name_of(node.func) in {"getattr", "methodcaller", "attrgetter"}:

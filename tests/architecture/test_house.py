@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.sources import Module, module_at
+
 PROJECT = Path(__file__).resolve().parents[2]
 ROOMS = ("audit", "safety", "bots", "tradingops")
 MODULE_LINES_MAX = 400
@@ -25,9 +27,14 @@ def modules() -> list[Path]:
     return found
 
 
+def parsed(path: Path) -> Module:
+    """Return a shipped module as a tree, which is made once for all tests."""
+    return module_at(path.relative_to(PROJECT).as_posix())
+
+
 def functions() -> Iterator[tuple[Path, Function]]:
     for path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in parsed(path).nodes:
             if isinstance(node, Function):
                 yield path, node
 
@@ -73,7 +80,7 @@ def test_broad_excepts_are_rare_and_say_why() -> None:
     for path in modules():
         source = path.read_text().splitlines()
         lines += len(source)
-        for node in ast.walk(ast.parse("\n".join(source))):
+        for node in parsed(path).nodes:
             if isinstance(node, ast.ExceptHandler) and swallows_everything(node):
                 broad.append(f"{path.relative_to(PROJECT)}:{node.lineno}")
                 if not any("#" in line for line in source[node.lineno - 1 : node.lineno + 1]):
@@ -86,7 +93,7 @@ def test_shipped_code_raises_and_never_asserts() -> None:
     found = [
         f"{path.relative_to(PROJECT)}:{node.lineno}"
         for path in modules()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in parsed(path).nodes
         if isinstance(node, ast.Assert)
     ]
     assert found == []
@@ -104,7 +111,7 @@ def test_every_public_name_of_a_room_says_what_it_promises(room: str) -> None:
     """At least 80 % of the public functions and classes have a docstring."""
     with_docs, without = 0, []
     for path in (path for path in modules() if path.relative_to(PROJECT).parts[0] == room):
-        for node in ast.parse(path.read_text()).body:
+        for node in parsed(path).tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 if ast.get_docstring(node):
                     with_docs += 1

@@ -56,7 +56,7 @@ def broker_writes_elsewhere(module: Module) -> Iterator[str]:
     if module.path.startswith(EXECUTOR_ROOMS):
         return
     has_executor = any(name == "executor" for _, package, name in module.imports() if package == "bots")
-    for node in module.nodes():
+    for node in module.nodes:
         if isinstance(node, ast.Attribute) and node.attr in WRITES:
             if not _is_harmless_receiver(module, node, has_executor):
                 yield module.at(node, f"reaches .{node.attr} of something that may be a broker")
@@ -85,7 +85,7 @@ def paper_broker_imports(module: Module) -> Iterator[str]:
 
 def names_hidden(module: Module) -> Iterator[str]:
     """Nothing that these checks look for may hide behind another name."""
-    for node in module.nodes():
+    for node in module.nodes:
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if alias.name == "*" or (alias.asname and alias.name in {"Permit", "executor", "move", "Order"}):
@@ -97,7 +97,7 @@ def permits_made_elsewhere(module: Module) -> Iterator[str]:
     if module.path == GATE:
         return
     as_type = set(_nodes_that_only_name_a_type(module))
-    for node in module.nodes():
+    for node in module.nodes:
         if isinstance(node, ast.Name | ast.Attribute) and name_of(node) == "Permit" and node not in as_type:
             yield module.at(node, "uses Permit as more than a type")
         is_copy = isinstance(node, ast.Call) and name_of(node.func) in {"replace", "copy", "deepcopy"}
@@ -106,7 +106,7 @@ def permits_made_elsewhere(module: Module) -> Iterator[str]:
 
 
 def _nodes_that_only_name_a_type(module: Module) -> Iterator[ast.AST]:
-    for node in module.nodes():
+    for node in module.nodes:
         places: list[ast.AST | None] = []
         if isinstance(node, ast.arg | ast.AnnAssign):
             places = [node.annotation]
@@ -121,7 +121,7 @@ def _nodes_that_only_name_a_type(module: Module) -> Iterator[ast.AST]:
 
 def statuses_set_without_the_table(module: Module) -> Iterator[str]:
     """An order's status comes from ``move()``, and only the executor puts it there."""
-    for node in module.nodes():
+    for node in module.nodes:
         for target, value in _assignments(node):
             if not (isinstance(target, ast.Attribute) and target.attr == "status"):
                 continue
@@ -174,7 +174,7 @@ def brokers_that_ask_for_no_permit(module: Module) -> Iterator[str]:
     """A broker's submit starts by require_permit(order, permit), with its own arguments."""
     if not module.path.startswith("bots/brokers/"):
         return
-    for node in module.nodes():
+    for node in module.nodes:
         if not isinstance(node, ast.ClassDef) or "Protocol" in map(name_of, node.bases):
             continue
         for method in node.body:
@@ -201,7 +201,7 @@ def venue_libraries_elsewhere(module: Module) -> Iterator[str]:
 
 def asserts(module: Module) -> Iterator[str]:
     """Shipped code raises: an assert is gone under ``python -O``."""
-    for node in module.nodes():
+    for node in module.nodes:
         if isinstance(node, ast.Assert):
             yield module.at(node, "asserts")
 
@@ -210,7 +210,7 @@ def floats_on_money_paths(module: Module) -> Iterator[str]:
     """Where money is counted, nothing is made a float, neither by float() nor by a literal."""
     if not module.path.startswith(MONEY):
         return
-    for node in module.nodes():
+    for node in module.nodes:
         if isinstance(node, ast.Call) and name_of(node.func) == "float":
             yield module.at(node, "calls float()")
         if isinstance(node, ast.Constant) and isinstance(node.value, float):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.sources import module_at
 from tradingops import __version__
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ def imported() -> set[str]:
     """Return the top-level packages that shipped code imports."""
     names: set[str] = set()
     for path in (*(path for room in ROOMS for path in (PROJECT / room).rglob("*.py")), PROJECT / "manage.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in module_at(path.relative_to(PROJECT).as_posix()).nodes:
             if isinstance(node, ast.Import):
                 names.update(alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -27,7 +27,7 @@ def documented(columns: int) -> dict[str, list[str]]:
 
 def codes_in_source(kind: str) -> set[str]:
     """Return every code that the shipped source gives to a Denial or a Block."""
-    calls = (node for module in shipped() for node in module.nodes() if isinstance(node, ast.Call))
+    calls = (node for module in shipped() for node in module.nodes if isinstance(node, ast.Call))
     return {code for call in calls if name_of(call.func) == kind for code in texts(call.args[:1])}
 
 
