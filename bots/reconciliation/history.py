@@ -10,7 +10,7 @@ from bots.account_chores import price_usd
 from bots.books import EXACT
 from bots.brokers.base import ListedFill, ListedOrder, Transfer, TransferKind, VenueBroker
 from bots.models import Account, AccountSync
-from bots.reconciliation import facts, movements
+from bots.reconciliation import facts, movements, share_changes
 from bots.reconciliation.balances import MONEY, Movement, movement_of_transfer, movements_of_fill
 from bots.reconciliation.compare import FillFacts, OwnOrder, sort_fills
 from bots.reconciliation.movements import MADE_OF_HELD, NEUTRAL, Valued
@@ -104,10 +104,13 @@ def count(turn: Turn, valued: Iterable[Valued], unidentified: Iterable[ListedFil
         if sync.baseline_at is None:
             return len(undone)
         fresh = movements.count(account, valued, baseline_at=sync.baseline_at)
+        changed = share_changes.note(account, fresh)
         sync.history_at = asked_at
         sync.history_since = min([asked_at - OVERLAP, *(_before(one) for one in unidentified)])
         sync.save(update_fields=["history_at", "history_since"])
-        return len(fresh) + len(undone)
+    if changed:
+        share_changes.cancel_resting(account, changed)
+    return len(fresh) + len(undone)
 
 
 def all_movements(external: Iterable[ListedFill], transfers: Iterable[Transfer]) -> list[Movement]:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from audit.log import unit
 from bots.models import Account, AccountSync, Difference, ReconciliationRun, RunState
-from bots.reconciliation import differences, facts, history, movements
+from bots.reconciliation import differences, facts, history, movements, share_changes
 from bots.reconciliation.balances import ZERO, Doubt, Standing, Verdict, confirm, judge, standings, tolerance
 from bots.reconciliation.compare import CLOCK_SKEW
 from bots.reconciliation.differences import FIGURES, open_ones
@@ -56,7 +56,8 @@ def view_of(
     """Return both sides of every asset. What moved since ``before``, read before the venue was asked, is not judged."""
     books, baselines = facts.read_books(account), facts.baselines_of(account)
     moving = books.moved_since(before) | frozenset(unsettled)
-    both = standings(venue, {name: one.quantity for name, one in baselines.items()}, books.held, books.flows)
+    owned = {name: one.quantity for name, one in baselines.items()}
+    both = standings(venue, owned, books.held, books.flows, facts.pending_shares(account))
     verdicts, tolerated = {}, {}
     for asset, one in both.items():
         since = baselines[asset].agreed_at if asset in baselines else None
@@ -92,6 +93,9 @@ def keep(turn: Turn, view: View, trigger: str, found: Counter[str]) -> Reconcili
         # Of what neither side has any more, nothing differs.
         gone = [one.asset for one in _still_open(account) if one.asset not in verdicts]
         differences.close_agreed(account, [*agreed, *gone], now)
+        for asset, standing in view.standings.items():
+            if standing.pending and asset not in moved:
+                share_changes.bring_up_to_date(account, asset, standing, now)
         followed = [asset for asset in confirmed if verdicts[asset] == Verdict.FOLLOWS]
         # Before the history was read, a small fee could be taken for rounding here and be counted once more when it is listed.
         _follow(account, view, [*(agreed if view.has_history else ()), *followed], turn.started_at)
@@ -130,6 +134,7 @@ def keep_baseline(
             return _keep_run(sync, turn, trigger, found=Counter(), view=None, verdicts={}, doubts={}, reason=why)
         movements.note_before(sync.account, history.all_movements(sorted_.external, read.transfers))
         movements.set_baselines(sync.account, figures, at=at)
+        share_changes.end_all(sync.account, timezone.now())
         sync.baseline_at = sync.history_at = at
         sync.history_since = at - history.OVERLAP
         view = View(
@@ -257,6 +262,7 @@ def _figures(view: View, verdicts: Mapping[str, Verdict]) -> dict[str, dict[str,
             "flows": one.flows,
             "expected": one.expected,
             "delta": one.delta,
+            "pending": one.pending,
             "verdict": str(verdicts[asset]),
             "ours": asset in view.books.ours,
         }

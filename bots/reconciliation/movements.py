@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from audit.fields import canonical_json
@@ -30,10 +30,11 @@ from bots.models import (
     Order,
     PaperBroker,
 )
+from bots.order_states import OPEN_STATES
 from bots.reconciliation.alarms import ACTOR
 from bots.reconciliation.balances import MONEY, Movement
 from bots.reconciliation.compare import CLOCK_SKEW, assets_of
-from bots.reconciliation.facts import positions_of
+from bots.reconciliation.facts import orders_of, positions_of
 
 #: Venues that name only the day of most movements without a trade, and how far back they are listed for that.
 LISTED_BY_DAY = {"alpaca": timedelta(days=3)}
@@ -155,8 +156,34 @@ def arm(bot: Bot) -> None:
     account = Account.objects.filter(pk=account_name(bot.venue, is_live=True)).first()
     if others.exists() or account is None or any(one.quantity for one in positions_of(account)):
         return
-    old = Q(baseline_at__lt=timezone.now() - JUST_TAKEN) | Q(baseline_at__gt=timezone.now())
-    AccountSync.objects.filter(old, account=account).update(baseline_at=None, doubts="{}", history_since=None)
+    _take_anew(AccountSync.objects.filter(_is_old(), account=account))
+
+
+def arm_paper(bot: Bot) -> None:
+    """Have the baseline of the venue's paper account taken anew, unless another bot trades there or something is held or open.
+
+    Called in the audit unit that starts a bot there, or lets it trade there from now on: its owner may have reset the account at
+    the venue, and nobody looked at it while no bot traded.
+    """
+    account = Account.objects.filter(pk=account_name(bot.venue, is_live=False)).first()
+    if account is None or bot.is_live or bot.paper_broker != PaperBroker.VENUE:
+        return
+    others = Bot.objects.filter(venue=bot.venue, dry_run=True, paper_broker=PaperBroker.VENUE).exclude(pk=bot.pk)
+    is_used = others.filter(status__in=[BotStatus.RUNNING, BotStatus.PAUSED]).exists()
+    if is_used or any(one.quantity for one in positions_of(account)):
+        return
+    if orders_of(account).filter(status__in=sorted(OPEN_STATES)).exists():
+        return
+    _take_anew(AccountSync.objects.filter(_is_old(), account=account))
+
+
+def _take_anew(syncs: QuerySet[AccountSync]) -> None:
+    syncs.update(baseline_at=None, doubts={}, history_since=None)
+
+
+def _is_old() -> Q:
+    """Return what holds of a baseline that was not taken a moment ago; one from the future is from another clock."""
+    return Q(baseline_at__lt=timezone.now() - JUST_TAKEN) | Q(baseline_at__gt=timezone.now())
 
 
 def carry(bot: Bot, *, symbol_before: str, paper_broker_before: str) -> None:
@@ -203,6 +230,7 @@ def _row(account: Account, one: Valued, *, counts: bool) -> AccountMovement | No
         counts=counts,
         happened_at=movement.happened_at,
         noted_at=timezone.now(),
+        what=movement.what,
     )
 
 
