@@ -4,9 +4,11 @@ import threading
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 
 from bots import bot_params, manager
 from bots.hand_orders import HandOrder, place_order
+from bots.market_data.feeds import feed_for
 from bots.models import Bot
 from safety.intents import OrderType, Side
 from tests.browser.conftest import Console
@@ -44,12 +46,15 @@ def test_event_source_of_a_signed_in_page_hears_of_a_paper_fill(
     # The end of a client is noticed with the next heartbeats; nobody may look at this test's database after it.
     monkeypatch.setattr(stream, "HEARTBEAT_EVERY_S", 0.5)
     bot_params.forget()
+    bot = make_bot()
+    # Once before: to load the recorded market takes a slow machine longer than an order by hand may be under way.
+    feed_for(bot.venue).quote(bot.symbol, timezone.now())
     console.sign_in()
     page = console.page
     page.evaluate(LISTEN)
     page.wait_for_function(SAFETY_IS_TOLD, timeout=SOON_MS)
     wanted = HandOrder(Side.BUY, OrderType.MARKET, Decimal("0.001"))
-    submission = place_order(make_bot().pk, wanted, actor="operator")
+    submission = place_order(bot.pk, wanted, actor="operator")
     assert not submission.is_denied, submission.denials
     page.wait_for_function(FILL_IS_TOLD, timeout=SOON_MS)
     told = page.evaluate("() => window.told")

@@ -20,7 +20,7 @@ from safety.intents import Level
 from safety.kill_switch import engage
 from safety.permissions import VIEWER
 from safety.sign_in_marks import SIGNED_IN_AT
-from tests.audit.factories import order_event, write, write_fills
+from tests.audit.factories import NOON, order_event, write, write_fills
 from tests.bots.builders import make_bot
 from tests.conftest import CommittedDatabase, on_sqlite
 from tests.tradingops.api.streams import Listening
@@ -100,6 +100,13 @@ def test_stream_tells_what_the_table_says() -> None:
     assert (told["id"], told["price"], told["amount"]) == (row.pk, "64123.5", "0.0125")
     assert (told["ts"], told["reason"]) == ("2026-01-31T12:00:00.000000Z", "two\nlines\u2028and more")
     assert told["details"] == {"fee": "0.26", "liquidity": "taker"}
+
+
+def test_stream_tells_a_row_as_the_list_of_order_events_does() -> None:
+    listening = listen()
+    write(order_event(is_live=True, ts=NOON + timedelta(microseconds=1500)))
+    listed = Client().get("/api/order-events", headers={"Authorization": f"Bearer {TOKEN}"}).json()["items"]
+    assert listening.orders(1) == listed
 
 
 def test_stream_goes_on_from_the_last_event_id() -> None:
