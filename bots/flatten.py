@@ -27,6 +27,7 @@ from bots.markets import market_for
 from bots.models import Bot, Order, Position
 from bots.order_ids import random_order_id
 from bots.order_states import OPEN_STATES, RESTING_STATES
+from bots.shortages import really_there
 from safety import kill_switch
 from safety.intents import LimitSet, OrderIntent, OrderType, Side
 from safety.limits import LimitBook
@@ -163,6 +164,7 @@ def _sell_at_venue(bot: Bot, run: KillRun, market: Market) -> Left:
         books = locked_books(stored, timezone.now())
         quantity = _sellable(books, market)
     if not books.open_orders and quantity is not None:
+        quantity = really_there(bot, quantity, market.view.rules)
         submission = executor.submit_to_venue(_intent(bot, run, quantity, market, timezone.now()), market)
         if submission.is_denied:
             codes = ", ".join(denial.code for denial in submission.denials)

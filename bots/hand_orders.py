@@ -18,6 +18,7 @@ from bots.markets import market_for
 from bots.models import Bot, BotStatus, Order
 from bots.order_ids import random_order_id
 from bots.order_states import RESTING_STATES
+from bots.shortages import really_there
 from safety.intents import InstrumentRules, OrderIntent, OrderType, Quote, Side
 
 SOURCE_CHARS_MAX = 200
@@ -94,6 +95,7 @@ def close_at_venue(bot_id: int, *, actor: str) -> executor.Submission:
     # A fill may have come in before its cancel: what is held now is what is sold.
     with manager.locked(bot_id) as bot:
         quantity = sellable(locked_books(bot, timezone.now()).position.quantity, market.view.rules)
+    quantity = really_there(bot, quantity, market.view.rules)
     if not quantity:
         raise BotActionError("There is nothing left to close: what rested was sold meanwhile. The bot is paused.")
     wanted = HandOrder(Side.SELL, OrderType.MARKET, quantity, None, True, "Close the position now, asked for by hand")

@@ -8,7 +8,7 @@ touches no other.
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -28,11 +28,12 @@ from bots.models import Bot, BotTick, Deal, Order
 from bots.order_ids import installation_id, tick_order_id
 from bots.order_states import RESTING_STATES
 from bots.proposals import filtered, order_market, propose, waits_for, wants_match
+from bots.shortages import really_there
 from bots.strategies.base import CancelProposal, Proposal
 from bots.workers.leases import Fence, LeaseLost
 from bots.workers.schedule import DueTick, ScheduledBot
 from safety.controls.base import StateReading
-from safety.intents import OrderIntent
+from safety.intents import OrderIntent, Side
 from safety.kill_switch import StateBook
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,11 @@ def _plan_errand(kept: Sequence[Proposal | CancelProposal], books: BotBooks, out
     errand = outcome.errand = Errand(books, order_market(books, moment))
     for proposal in kept:
         if not isinstance(proposal, CancelProposal):
-            errand.orders.append((proposal, _intent(proposal, books, outcome, moment)))
+            wanted = _intent(proposal, books, outcome, moment)
+            if wanted.side == Side.SELL:
+                rules = errand.market.view.rules
+                wanted = replace(wanted, quantity=really_there(books.bot, wanted.quantity, rules))
+            errand.orders.append((proposal, wanted))
             continue
         order = _resting(proposal, books)
         if order is not None and order.cancel_requested_at is None:

@@ -5,6 +5,9 @@ from bots.brokers.outcomes import Failure, Kind
 from bots.order_states import OrderStatus
 from safety.intents import Denial
 
+#: What to do about an account that holds less than the order needs.
+SEE_WHAT_IS_THERE = "see on Reconciliation what is there; once a shortage is named there, exits sell what there is"
+
 
 def refused_here(failure: Failure) -> OrderReport:
     """Return the report of an order that was not sent because of ``failure``, with the reason under the control it belongs to."""
@@ -21,8 +24,9 @@ def not_acknowledged(failure: Failure) -> OrderReport:
     if failure.is_local:
         return refused_here(failure)
     status = OrderStatus.REJECTED if failure.is_definite else OrderStatus.UNKNOWN
+    reason = f"{failure.reason}; {SEE_WHAT_IS_THERE}" if failure.kind == Kind.FUNDS else failure.reason
     # A connection that was never made carried nothing.
-    return OrderReport(status, reason=failure.reason, was_sent=failure.kind != Kind.NOT_REACHED)
+    return OrderReport(status, reason=reason, was_sent=failure.kind != Kind.NOT_REACHED)
 
 
 def no_rules(failure: Failure) -> OrderReport:

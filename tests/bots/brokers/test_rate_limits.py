@@ -301,9 +301,9 @@ class TestAlpaca:
     def test_question_of_the_market_data_counts_for_a_minute_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
         now_s = time.monotonic()
         for ago_s in (61, 59.5, 1):
-            monkeypatch.setattr(alpaca_budget.time, "monotonic", lambda ago_s=ago_s: now_s - ago_s)
+            monkeypatch.setattr(time, "monotonic", lambda ago_s=ago_s: now_s - ago_s)
             alpaca_budget.note_asked("alpaca")
-        monkeypatch.setattr(alpaca_budget.time, "monotonic", lambda: now_s)
+        monkeypatch.setattr(time, "monotonic", lambda: now_s)
         assert [alpaca_budget._asked_lately(one) for one in ("alpaca-paper", "alpaca", "alpaca")] == [0, 2, 0]
 
     def test_background_stops_at_its_share_and_orders_go_on(self, alpaca: AlpacaLoopback) -> None:
