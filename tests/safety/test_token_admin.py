@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from audit.models import OperatorEvent
@@ -76,6 +78,20 @@ def test_list_says_who_what_and_when(browser: Client) -> None:
     Caller(text).get("/safety")
     assert "Last used" in page_of(browser.get(LIST))
     assert ApiToken.objects.get().last_used_at is not None
+
+
+def test_list_of_many_costs_as_many_queries_as_a_list_of_one(browser: Client) -> None:
+    make(browser)
+    maker = User.objects.get(username="maker")
+    counts = []
+    for count in (0, 10):
+        for number in range(count):
+            api_tokens.make(f"token {number}", Scope.READ, None, maker=maker, reason="a test", now=timezone.now())
+        browser.get(LIST)
+        with CaptureQueriesContext(connection) as asked:
+            browser.get(LIST)
+        counts.append(len(asked))
+    assert counts[0] == counts[1]
 
 
 def test_made_without_a_recent_sign_in_takes_the_password_first_and_goes_on(browser: Client) -> None:

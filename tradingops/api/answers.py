@@ -18,6 +18,7 @@ MESSAGES = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "The request can not be read: its address, its headers or its body are not valid.",
     HTTPStatus.NOT_FOUND: "There is no such endpoint.",
     HTTPStatus.METHOD_NOT_ALLOWED: "This endpoint does not take this method: the header Allow says which it takes.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "An error of the console; its log says more.",
 }
 
 
