@@ -12,7 +12,7 @@ from decimal import Decimal
 from django.db.models import Q
 
 from bots.batch import AccountFigures, load_orders
-from bots.models import Account, AssetBaseline, Bot, Difference, Fill, Order, PaperBroker, Position
+from bots.models import Account, AccountSync, AssetBaseline, Bot, Difference, Fill, Order, PaperBroker, Position
 from bots.order_states import OPEN_STATES
 from bots.reconciliation.compare import assets_of
 from bots.reconciliation.facts import externals_of
@@ -72,7 +72,8 @@ class AccountBooks:
 
     ``bots`` are those that trade it or hold something on it, by id; ``positions`` those of its book that hold something;
     ``orders`` its orders that are open or recent, oldest first. ``externals`` are open orders of others, ``bought`` what others
-    bought there since it was armed, by asset, with the last price; ``differences`` what is not settled about it.
+    bought there since it was armed, by asset, with the last price; ``differences`` what is not settled about it; ``sync`` says
+    how far its reconciliation has come, None before the first round.
     """
 
     account: Account
@@ -82,6 +83,7 @@ class AccountBooks:
     externals: list[Order] = field(default_factory=list)
     bought: dict[str, tuple[Decimal, Decimal | None]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
+    sync: AccountSync | None = None
 
     @property
     def open_orders(self) -> list[Order]:
@@ -256,12 +258,13 @@ def load_account_books(name: str, since: datetime, *, lock: bool = False) -> Acc
         externals=list(externals_of(account).filter(external_ended_at__isnull=True)),
         bought={one.asset: (one.external_quantity, one.external_price) for one in moved},
         differences=list(Difference.objects.filter(account=account, closed_at__isnull=True).order_by("id")),
+        sync=getattr(account, "sync", None),
     )
 
 
 def _account(name: str, *, lock: bool) -> Account:
     if not lock:
-        return Account.objects.get(name=name)
+        return Account.objects.select_related("sync").get(name=name)
     venue, _, kind = name.partition("-")
     Account.objects.get_or_create(name=name, defaults={"venue": venue, "is_live": not kind})
-    return Account.objects.select_for_update(no_key=True).get(name=name)
+    return Account.objects.select_for_update(no_key=True, of=("self",)).select_related("sync").get(name=name)

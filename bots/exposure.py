@@ -17,6 +17,7 @@ from bots.brokers.base import FeeSchedule, MarketView
 from bots.instruments import is_major
 from bots.models import Bot, BotStatus, Difference, Order, Position
 from bots.order_states import OrderStatus
+from bots.reconciliation import passes
 from bots.reconciliation.compare import about
 from safety import live_gate, readiness
 from safety.intents import Exposure, OrderIntent, Side
@@ -102,7 +103,9 @@ def gather_live(
             sent_last_minute_account=_sent_since(shared.orders, now - RECENT),
             opposite_prices=_opposite_prices(in_symbol, intent),
             unknown_on_symbol=len(unknown),
-            reconciliation_open=reconciliation_open(intent.symbol, shared.differences, unknown),
+            reconciliation_open=reconciliation_open(
+                intent.symbol, shared.differences, unknown, reading=passes.holds_entries(shared.sync, now)
+            ),
             live_fills=books.position.filled_orders if intent.is_live else None,
             equity_usd=shared.equity_usd(quote, now),
             symbol_exposure_usd=_sum(held, reserved_usd([*in_symbol, *others], quote)),
@@ -117,11 +120,14 @@ def gather_live(
 
 
 def reconciliation_open(
-    symbol: str, differences: Iterable[Difference], unknown: Iterable[Order] = ()
+    symbol: str, differences: Iterable[Difference], unknown: Iterable[Order] = (), *, reading: str = ""
 ) -> tuple[str, ...]:
-    """Return what is not settled about a symbol between our books and the venue, for people; empty when nothing is."""
+    """Return what is not settled about a symbol between our books and the venue, for people; empty when nothing is.
+
+    ``reading`` says how far a long history has come: until it is read nobody can tell.
+    """
     outcomes = (f"the outcome of order {one.client_order_id} is not known" for one in unknown)
-    return (*about(symbol, differences), *outcomes)
+    return (*about(symbol, differences), *outcomes, *([reading] if reading else []))
 
 
 def held_reason(bot: Bot) -> str:

@@ -16,9 +16,10 @@ from django.utils import timezone
 from audit.decimals import decimal_text
 from audit.log import OperatorEventRecord, record, unit
 from bots import executor, hand_orders, ledger, manager
-from bots.account_chores import accounts_in_use
+from bots.account_chores import accounts_in_use, measure_at_venue
 from bots.accounts import account_name, is_fresh
 from bots.batch import BotBooks, locked_books
+from bots.brokers.base import VenueError
 from bots.brokers.factory import BrokerUnavailable
 from bots.manager import BotActionError
 from bots.market_data.base import MarketDataError
@@ -82,11 +83,22 @@ def set_live(
 def measure_first(venue: str) -> bool:
     """Ask a venue for its live account, unless that was done within the last minute; return whether it is known now.
 
-    Must run outside any transaction: it goes over the network, for ten seconds or so at most.
+    An account that was out of use is only measured: its history is not read, since going live has its baseline taken anew. Must
+    run outside any transaction: it goes over the network, for ten seconds or so at most.
     """
     if not _is_measured(venue):
-        _reconcile(venue)
+        if movements.would_arm(venue):
+            _measure(venue)
+        else:
+            _reconcile(venue)
     return _is_measured(venue)
+
+
+def _measure(venue: str) -> None:
+    try:
+        measure_at_venue(venue, is_live=True)
+    except (BrokerUnavailable, VenueError, MarketDataError) as error:
+        log.warning("the account at %s could not be measured: %s", venue, error)
 
 
 def _is_measured(venue: str) -> bool:

@@ -30,6 +30,8 @@ def reconciliation_fresh(context: Context) -> Outcome:
     seen = queries.view(venue, is_live=True)
     age = queries.last_sound_age(venue, is_live=True, now=context.now)
     why = f" The last round failed: {seen.failure}" if seen.failing_since is not None else ""
+    if not why and seen.reading:
+        why = f" It is {seen.reading}; that ends by itself."
     if age is None:
         if not why and seen.last_run is not None and seen.last_run.reason:
             why = f" The last round waits: {seen.last_run.reason}."

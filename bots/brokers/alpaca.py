@@ -37,6 +37,7 @@ from bots.brokers.base import (
 from bots.brokers.budget import Purpose, purpose_now, spending
 from bots.brokers.held_back import no_rules, not_acknowledged
 from bots.brokers.outcomes import CallFailed, Failure, Kind
+from bots.brokers.parts import MayAsk, Part, Stretch, may_ask
 from bots.order_states import OrderStatus
 from safety.intents import MarketStatus, OrderIntent, Permit, Side
 
@@ -174,44 +175,52 @@ class AlpacaBroker:
         except CallFailed as failed:
             raise VenueError(f"The open orders at Alpaca could not be read: {failed}") from failed
 
-    def ended_orders(self, since: datetime) -> tuple[ListedOrder, ...]:
-        """Return every order of the account that ended after ``since``. Raises VenueError unless the list is surely whole.
+    def ended_orders(self, stretch: Stretch) -> Part[ListedOrder]:
+        """Return orders that ended in this stretch, by when they were made. See VenueBroker.
 
         Left out is what somebody else had resting for more than six days, and an order that ended in a way unknown here.
         """
         try:
-            raws = lists.orders(self._ask, "closed", since - lists.RESTS_AT_MOST)
-            found = [orders.listed_order(raw) for raw in raws]
+            part = lists.ended_orders(self._ask, stretch, self._may_ask(stretch))
+            found = [orders.listed_order(raw) for raw in part.rows]
         except CallFailed as failed:
             raise VenueError(f"The ended orders at Alpaca could not be read: {failed}") from failed
-        return tuple(one for one in found if one.ended_at is not None and one.ended_at > since)
+        fresh = tuple(one for one in found if one.ended_at is not None and one.ended_at > stretch.since)
+        return Part(fresh, part.place, part.upto, is_last=part.is_last)
 
-    def fills(self, since: datetime) -> tuple[ListedFill, ...]:
-        """Return every execution of the account after ``since``, oldest first. Raises VenueError unless surely whole."""
+    def fills(self, stretch: Stretch) -> Part[ListedFill]:
+        """Return executions of this stretch, oldest first. See VenueBroker."""
         try:
-            raws = lists.activities(self._ask, since - lists.SEAM, fills=True)
-            found = [orders.listed_fill(raw) for raw in raws]
+            after = stretch.since - lists.SEAM
+            part = lists.activities_part(self._ask, after, stretch, self._may_ask(stretch), fills=True)
+            found = [orders.listed_fill(raw) for raw in part.rows]
         except CallFailed as failed:
             raise VenueError(f"The fills at Alpaca could not be read: {failed}") from failed
-        fresh = [one for one in found if one.execution.filled_at > since]
-        return tuple(sorted(fresh, key=lambda one: (one.execution.filled_at, one.execution.trade_id)))
+        fresh = [one for one in found if one.execution.filled_at > stretch.since]
+        fresh.sort(key=lambda one: (one.execution.filled_at, one.execution.trade_id))
+        return Part(tuple(fresh), part.place, part.upto, is_last=part.is_last)
 
-    def transfers(self, since: datetime) -> tuple[Transfer, ...]:
-        """Return every movement after ``since`` that is no trade, oldest first. Raises VenueError unless surely whole.
+    def transfers(self, stretch: Stretch) -> Part[Transfer]:
+        """Return movements of this stretch that are no trade, oldest first. See VenueBroker.
 
         For most movements Alpaca names only the day: those of the day of ``since``, and of the day before, are among them.
         Their references count once.
         """
         try:
-            raws = lists.activities(self._ask, lists.before_its_day(since), fills=False)
-            found = [one for raw in raws for one in lists.transfers(raw)]
+            after = lists.before_its_day(stretch.since)
+            part = lists.activities_part(self._ask, after, stretch, self._may_ask(stretch), fills=False)
+            found = [one for raw in part.rows for one in lists.transfers(raw)]
         except CallFailed as failed:
             raise VenueError(f"The movements at Alpaca could not be read: {failed}") from failed
-        return tuple(sorted(found, key=lambda one: (one.happened_at, one.reference)))
+        found.sort(key=lambda one: (one.happened_at, one.reference))
+        return Part(tuple(found), part.place, part.upto, is_last=part.is_last)
 
     def validate(self, order: OrderIntent) -> str | None:
         """Return None: Alpaca checks no order without placing it."""
         return None
+
+    def _may_ask(self, stretch: Stretch) -> MayAsk:
+        return may_ask(stretch, lambda share_pct: self._budget.has_room(share_pct=share_pct))
 
     def _acknowledged(self, order: OrderIntent, order_id: str, deadline: datetime) -> OrderReport:
         """Report a new order, with what it filled at once; when that can't be asked now, the fills come with a later question."""

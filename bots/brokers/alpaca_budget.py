@@ -61,6 +61,14 @@ class AlpacaBudget:
             why = f"the database could not say whether Alpaca's limit has room ({type(error).__name__})"
             raise not_sent(why) from error
 
+    def has_room(self, *, share_pct: int) -> bool:
+        """Return whether one more request fits now into so much of the limit. Raises CallFailed."""
+        try:
+            return budget.has_room(self.account, "", LIMIT, 1, share_pct=share_pct)
+        except DatabaseError as error:
+            why = f"the database could not say whether Alpaca's limit has room ({type(error).__name__})"
+            raise not_sent(why) from error
+
     def count(self) -> None:
         """Count a request that leaves whatever is left, such as a cancel. A database that is away holds none of them up."""
         try:

@@ -10,6 +10,7 @@ from bots.brokers.alpaca_client import unsound
 from bots.brokers.alpaca_orders import DOLLAR, Raw, figure, moment, rows, stamp, text
 from bots.brokers.base import Transfer, TransferKind
 from bots.brokers.outcomes import CallFailed, Failure, Kind
+from bots.brokers.parts import PART_PAGES, MayAsk, Part, Stretch
 
 #: The most that Alpaca gives in one answer, and how many answers are asked for before a list counts as not whole.
 ORDERS_PAGE, ACTIVITIES_PAGE = 500, 100
@@ -47,18 +48,37 @@ def orders(ask: Ask, status: str, after: datetime | None = None) -> list[Raw]:
     Raises CallFailed unless the list is surely whole.
     """
     found: dict[str, Raw] = {}
-    asked = {"status": status, "limit": str(ORDERS_PAGE), "direction": "asc", "nested": "false"}
     for _ in range(PAGES_MAX):
-        page = rows(ask("GET", "/orders", params=asked | ({} if after is None else {"after": stamp(after)})), "orders")
-        named = {text(one, "id"): one for one in page}
-        fresh = {id_: one for id_, one in named.items() if id_ not in found}
-        found |= fresh
+        page = _orders_page(ask, status, after)
+        is_news = not page.keys() <= found.keys()
+        found |= page
         if len(page) < ORDERS_PAGE:
             return list(found.values())
-        if not fresh:
+        if not is_news:
             break
-        after = max(moment(one, "submitted_at") for one in page) - SEAM
-    raise CallFailed(Failure(Kind.UNKNOWN, "Alpaca has more orders than were looked through"))
+        after = _seam(page)
+    raise _too_long("orders")
+
+
+def ended_orders(ask: Ask, stretch: Stretch, may_ask: MayAsk) -> Part[Raw]:
+    """Return orders that are over, a few pages of those that come next; the oldest first, by when they were made.
+
+    Raises CallFailed.
+    """
+    found: dict[str, Raw] = {}
+    place = stretch.place
+    for number in range(PART_PAGES):
+        if not may_ask(begins=not number and not stretch.place):
+            break
+        page = _orders_page(ask, "closed", _made_after(place, stretch))
+        found |= page
+        if len(page) < ORDERS_PAGE:
+            return Part(tuple(found.values()), "", _last_made(found), is_last=True)
+        before, place = place, _seam(page).isoformat()
+        if place == before:
+            # A whole page that was made at one moment: what is behind it can't be asked for.
+            raise _too_long("orders")
+    return Part(tuple(found.values()), place, _last_made(found))
 
 
 def activities(
@@ -69,20 +89,73 @@ def activities(
     Reading ends early once ``is_enough`` says so of what was found. Raises CallFailed unless the list is surely whole.
     """
     found: dict[str, Raw] = {}
-    path = "/account/activities/FILL" if fills else "/account/activities"
-    asked = {"after": stamp(after), "direction": "asc", "page_size": str(ACTIVITIES_PAGE)}
-    asked |= {} if fills else {"category": "non_trade_activity"}
+    token = ""
     for _ in range(PAGES_MAX):
-        page = rows(ask("GET", path, params=asked), "activities")
-        named = {text(one, "id"): one for one in page}
-        fresh = {id_: one for id_, one in named.items() if id_ not in found}
-        found |= fresh
+        page = _activities_page(ask, after, token, fills=fills)
+        is_news = not page.keys() <= found.keys()
+        found |= page
         if len(page) < ACTIVITIES_PAGE or is_enough(found.values()):
             return list(found.values())
-        if not fresh:
+        if not is_news:
             break
-        asked["page_token"] = text(page[-1], "id")
-    raise CallFailed(Failure(Kind.UNKNOWN, "Alpaca has more fills or activities than were looked through"))
+        token = list(page)[-1]
+    raise _too_long("fills or activities")
+
+
+def activities_part(ask: Ask, after: datetime, stretch: Stretch, may_ask: MayAsk, *, fills: bool) -> Part[Raw]:
+    """Return fills, or other activities, a few pages of those that come next after ``after``, oldest first. Raises CallFailed."""
+    found: dict[str, Raw] = {}
+    place = stretch.place
+    for number in range(PART_PAGES):
+        if not may_ask(begins=not number and not stretch.place):
+            break
+        page = _activities_page(ask, after, place, fills=fills)
+        if place in page:
+            raise unsound("another page")
+        found |= page
+        if len(page) < ACTIVITIES_PAGE:
+            return Part(tuple(found.values()), "", _last_day(found), is_last=True)
+        place = list(page)[-1]
+    return Part(tuple(found.values()), place, _last_day(found))
+
+
+def _orders_page(ask: Ask, status: str, after: datetime | None) -> dict[str, Raw]:
+    asked = {"status": status, "limit": str(ORDERS_PAGE), "direction": "asc", "nested": "false"}
+    page = rows(ask("GET", "/orders", params=asked | ({} if after is None else {"after": stamp(after)})), "orders")
+    return {text(one, "id"): one for one in page}
+
+
+def _activities_page(ask: Ask, after: datetime, token: str, *, fills: bool) -> dict[str, Raw]:
+    """Return the page after the row that ``token`` names, by id and in Alpaca's order."""
+    asked = {"after": stamp(after), "direction": "asc", "page_size": str(ACTIVITIES_PAGE)}
+    asked |= {} if fills else {"category": "non_trade_activity"}
+    asked |= {"page_token": token} if token else {}
+    page = rows(ask("GET", "/account/activities/FILL" if fills else "/account/activities", params=asked), "activities")
+    return {text(one, "id"): one for one in page}
+
+
+def _seam(page: Mapping[str, Raw]) -> datetime:
+    """Return from when on the next page of orders is asked for."""
+    return max(moment(one, "submitted_at") for one in page.values()) - SEAM
+
+
+def _made_after(place: str, stretch: Stretch) -> datetime:
+    try:
+        return datetime.fromisoformat(place)
+    except ValueError:
+        return stretch.since - RESTS_AT_MOST
+
+
+def _last_made(found: Mapping[str, Raw]) -> datetime | None:
+    return max((moment(one, "submitted_at") for one in found.values()), default=None)
+
+
+def _last_day(found: Mapping[str, Raw]) -> datetime | None:
+    return max((day(one) for one in found.values()), default=None)
+
+
+def _too_long(what: str) -> CallFailed:
+    return CallFailed(Failure(Kind.UNKNOWN, f"Alpaca has more {what} than were looked through"))
 
 
 def transfers(raw: Raw) -> list[Transfer]:

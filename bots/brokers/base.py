@@ -7,6 +7,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
+from bots.brokers.parts import Part, Stretch
 from bots.market_data.base import Traded
 from bots.order_states import OrderStatus
 from safety.intents import Denial, InstrumentRules, MarketStatus, OrderIntent, Permit, Quote, Side
@@ -256,16 +257,16 @@ class VenueBroker(Protocol):
         """Return every open order of the account. Raises VenueError unless the list is surely whole."""
         ...
 
-    def ended_orders(self, since: datetime) -> tuple[ListedOrder, ...]:
-        """Return every order of the account that ended after ``since``. Raises VenueError unless the list is surely whole."""
+    def ended_orders(self, stretch: Stretch) -> Part[ListedOrder]:
+        """Return orders of the account that ended in this stretch. Raises VenueError unless surely all up to the part's end."""
         ...
 
-    def fills(self, since: datetime) -> tuple[ListedFill, ...]:
-        """Return every execution of the account after ``since``, oldest first. Raises VenueError unless surely whole."""
+    def fills(self, stretch: Stretch) -> Part[ListedFill]:
+        """Return executions of this stretch, oldest first. Raises VenueError unless surely all up to the part's end."""
         ...
 
-    def transfers(self, since: datetime) -> tuple[Transfer, ...]:
-        """Return every movement after ``since`` that is no trade, oldest first. Raises VenueError unless surely whole."""
+    def transfers(self, stretch: Stretch) -> Part[Transfer]:
+        """Return movements that are no trade, oldest first. Raises VenueError unless surely all up to the part's end."""
         ...
 
     def validate(self, order: OrderIntent) -> str | None:

@@ -53,6 +53,9 @@ SHARES_PCT = {
     Purpose.LOOK_UPS: 80,
     Purpose.BACKGROUND: 65,
 }
+#: How far the reading of a long history may fill it, in per cent: what is left of the background's share is enough for the next
+#: round's own questions, and what is left of the look-ups' share for the search for one order.
+HISTORY_PCT = 50
 _purpose: ContextVar[Purpose] = ContextVar("purpose", default=Purpose.BACKGROUND)
 
 
@@ -121,6 +124,13 @@ def take(account: str, scope: str, limit: Limit, cost: int, purpose: Purpose, *,
             break
         RateCounter.objects.bulk_create([RateCounter(account=account, scope=scope)], ignore_conflicts=True)
     return _wait_ms(rows, limit, room_ms)
+
+
+def has_room(account: str, scope: str, limit: Limit, cost: int, *, share_pct: int) -> bool:
+    """Return whether a request fits now into so much of the counter. Nothing is counted. Raises django.db.Error."""
+    rows = RateCounter.objects.filter(account=account, scope=scope)
+    room_ms = limit.full_ms * share_pct // 100 - cost * limit.ms_per_unit
+    return not rows.filter(empty_at__gt=_in_ms(room_ms)).exists()
 
 
 def fill(account: str, scope: str, limit: Limit) -> None:

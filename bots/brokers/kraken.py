@@ -50,6 +50,7 @@ from bots.brokers.kraken_orders import (
 )
 from bots.brokers.kraken_pairs import VENUE, Pair, PairBook, Pairs, tradeable
 from bots.brokers.outcomes import CallFailed, Failure, Kind
+from bots.brokers.parts import MayAsk, Part, Stretch, may_ask
 from bots.order_states import OrderStatus
 from safety.intents import MarketStatus, OrderIntent, Permit, Side
 
@@ -86,7 +87,8 @@ class KrakenBroker:
     def __init__(self, base_url: str, key: str, secret: str) -> None:
         self._client = KrakenClient(base_url, key, secret)
         self._pairs = Pairs(self._client)
-        self._ask = KrakenLine(self._client, VENUE, key, secret).ask
+        self._line = KrakenLine(self._client, VENUE, key, secret)
+        self._ask = self._line.ask
 
     def submit(self, order: OrderIntent, permit: Permit, deadline: datetime) -> OrderReport:
         """Send ``order`` once, with ``deadline`` as Kraken's own deadline too (rounded up to the second).
@@ -204,17 +206,20 @@ class KrakenBroker:
         """Return every open order of the account, in one question. See VenueBroker."""
         return self._listed("open orders", kraken_lists.open_orders)
 
-    def ended_orders(self, since: datetime) -> tuple[ListedOrder, ...]:
-        """Return every order that ended after ``since``: a question for every 50 of them. See VenueBroker."""
-        return self._listed("closed orders", lambda ask, book: kraken_lists.ended_orders(ask, book, since))
+    def ended_orders(self, stretch: Stretch) -> Part[ListedOrder]:
+        """Return orders that ended in this stretch: a question for every 50 of them. See VenueBroker."""
+        may = self._may_ask("post_closedorders", stretch)
+        return self._listed("closed orders", lambda ask, book: kraken_lists.ended_orders(ask, book, stretch, may))
 
-    def fills(self, since: datetime) -> tuple[ListedFill, ...]:
-        """Return every execution after ``since``: a question, which counts double, for every 50. See VenueBroker."""
-        return self._listed("trades", lambda ask, book: kraken_lists.fills(ask, book, since))
+    def fills(self, stretch: Stretch) -> Part[ListedFill]:
+        """Return executions of this stretch: a question, which counts double, for every 50. See VenueBroker."""
+        may = self._may_ask("post_tradeshistory", stretch)
+        return self._listed("trades", lambda ask, book: kraken_lists.fills(ask, book, stretch, may))
 
-    def transfers(self, since: datetime) -> tuple[Transfer, ...]:
-        """Return what else moved balances after ``since``: a question, which counts double, for every 50 rows of the ledger."""
-        return self._listed("ledger", lambda ask, book: kraken_lists.transfers(ask, book, since))
+    def transfers(self, stretch: Stretch) -> Part[Transfer]:
+        """Return what else moved balances in this stretch: a question, which counts double, for every 50 rows of the ledger."""
+        may = self._may_ask("post_ledgers", stretch)
+        return self._listed("ledger", lambda ask, book: kraken_lists.transfers(ask, book, stretch, may))
 
     def validate(self, order: OrderIntent) -> str | None:
         """Have Kraken check ``order`` as it would be sent, and place nothing. See VenueBroker. Never None: Kraken has this."""
@@ -248,6 +253,9 @@ class KrakenBroker:
             return dead_man_left(answer, timeout_s)
         except CallFailed as failed:
             raise VenueError(f"Kraken's dead-man switch could not be set: {failed}") from failed
+
+    def _may_ask(self, method: str, stretch: Stretch) -> MayAsk:
+        return may_ask(stretch, lambda share_pct: self._line.has_room(method, share_pct=share_pct))
 
     def _listed(self, what: str, read: Callable[[kraken_lists.Ask, PairBook], T]) -> T:
         try:

@@ -82,6 +82,11 @@ class KrakenBudget:
             return wait_ms
         return budget.take(self.account, "", tier.requests, cost, purpose)
 
+    def has_room(self, method: str, *, share_pct: int) -> bool:
+        """Return whether a request fits now into so much of the counter of all requests. Raises django.db.Error."""
+        cost, limit = COSTS.get(method, 1), self.tier().requests
+        return budget.has_room(self.account, "", limit, cost, share_pct=share_pct)
+
     def refused(self, engine: EngineCall | None = None) -> None:
         """Let a counter be full, since Kraken says so: the engine's for this symbol, or that of all requests."""
         tier = self.tier()

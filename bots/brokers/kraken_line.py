@@ -81,6 +81,14 @@ class KrakenLine:
             why = f"the database could not say whether Kraken's limit has room ({type(error).__name__})"
             raise not_sent(why) from error
 
+    def has_room(self, method: str, *, share_pct: int) -> bool:
+        """Return whether a request fits now into so much of the key's limit. Raises CallFailed."""
+        try:
+            return self._budget.has_room(method, share_pct=share_pct)
+        except DatabaseError as error:
+            why = f"the database could not say whether Kraken's limit has room ({type(error).__name__})"
+            raise not_sent(why) from error
+
     def _note(self, failure: Failure, engine: EngineCall | None) -> None:
         """Keep what a refusal means for the requests that follow. Our own "no" means nothing new."""
         is_engines = failure.kind == Kind.RATE and engine is not None and ENGINES in failure.reason

@@ -1,11 +1,12 @@
-"""What an account at Kraken lists: its orders, its trades, and what moved without a trade. Whole, or an error.
+"""What an account at Kraken lists: its orders, its trades, and what moved without a trade. Each part whole, or an error.
 
-Kraken gives 50 rows at a time, newest first, and counts them all. A list is whole once as many rows were seen as are counted;
-what came in meanwhile stands on the first page again. Times go out in seconds (ccxt's own ``until`` goes out in milliseconds,
-where Kraken wants seconds, so it is never used).
+Kraken gives 50 rows at a time, newest first, and counts them all. Counted from the oldest on, a row keeps its number while newer
+ones come in: so a long list is read from its end, and how many rows were read says where to go on. Times go out in seconds
+(ccxt's own ``until`` goes out in milliseconds, where Kraken wants seconds, so it is never used).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, localcontext
 from typing import Any
@@ -13,11 +14,14 @@ from typing import Any
 from bots.brokers.base import Execution, ListedFill, ListedOrder, Transfer, TransferKind
 from bots.brokers.kraken_orders import EXACT, entries, execution, mapping, moment, number, ordered_status, unsound
 from bots.brokers.kraken_pairs import Pair, PairBook, is_tradeable
+from bots.brokers.parts import PART_PAGES, MayAsk, Part, Stretch
 from bots.order_states import OrderStatus
 from safety.intents import Side
 
-#: So many pages of 50 rows are read of one list; an account that did more since the last look has to be looked at by a person.
-PAGES_MAX = 20
+#: Kraken gives so many rows at a time.
+PAGE_ROWS = 50
+#: Kraken's clock may be ahead of ours by so much: what it says happened then is in a list that is asked for now.
+AHEAD_S = 60
 _OPEN = frozenset({OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED})
 _KINDS = {
     "deposit": TransferKind.DEPOSIT,
@@ -47,55 +51,96 @@ def open_orders(ask: Ask, book: PairBook) -> tuple[ListedOrder, ...]:
     return found
 
 
-def ended_orders(ask: Ask, book: PairBook, since: datetime) -> tuple[ListedOrder, ...]:
-    """Return every order that ended after ``since``, the last one first. Raises CallFailed unless surely whole."""
-    rows = _rows(ask, "post_closedorders", "closed", {"start": _before(since), "closetime": "close"})
-    found = [_order(id_, raw, book) for id_, raw in rows.items()]
-    if not all(one.ended_at is not None for one in found):
+def ended_orders(ask: Ask, book: PairBook, stretch: Stretch, may_ask: MayAsk) -> Part[ListedOrder]:
+    """Return orders that ended in this stretch. Raises CallFailed unless they are surely all up to where the part ends."""
+    read = _read(ask, "post_closedorders", "closed", {"closetime": "close"}, stretch, may_ask)
+    found = [_order(id_, raw, book) for id_, raw in read.rows.items()]
+    ends = [one.ended_at for one in found if one.ended_at is not None]
+    if len(ends) != len(found):
         raise unsound("the end of every closed order")
-    return tuple(one for one in found if one.ended_at is not None and one.ended_at > since)
+    fresh = tuple(one for one in found if one.ended_at is not None and one.ended_at > stretch.since)
+    return Part(fresh, read.place, max(ends, default=None), is_last=read.is_last)
 
 
-def fills(ask: Ask, book: PairBook, since: datetime) -> tuple[ListedFill, ...]:
-    """Return every execution after ``since``, oldest first. Raises CallFailed unless surely whole.
+def fills(ask: Ask, book: PairBook, stretch: Stretch, may_ask: MayAsk) -> Part[ListedFill]:
+    """Return executions of this stretch, oldest first. Raises CallFailed unless they are surely all up to where the part ends.
 
     Trades on margin are left out: they move no holdings by themselves; what they cost and settle is among the transfers.
     """
-    rows = _rows(ask, "post_tradeshistory", "trades", {"start": _before(since)})
-    found = [_fill(id_, raw, book) for id_, raw in rows.items() if not number({"margin": 0, **raw}, "margin")]
-    found = [one for one in found if one.execution.filled_at > since]
-    return tuple(sorted(found, key=lambda one: (one.execution.filled_at, one.execution.trade_id)))
+    read = _read(ask, "post_tradeshistory", "trades", {}, stretch, may_ask)
+    found = [_fill(id_, raw, book) for id_, raw in read.rows.items() if not number({"margin": 0, **raw}, "margin")]
+    found = [one for one in found if one.execution.filled_at > stretch.since]
+    found.sort(key=lambda one: (one.execution.filled_at, one.execution.trade_id))
+    return Part(tuple(found), read.place, read.upto("time"), is_last=read.is_last)
 
 
-def transfers(ask: Ask, book: PairBook, since: datetime) -> tuple[Transfer, ...]:
-    """Return every movement after ``since`` that is no trade, oldest first. Raises CallFailed unless surely whole.
+def transfers(ask: Ask, book: PairBook, stretch: Stretch, may_ask: MayAsk) -> Part[Transfer]:
+    """Return movements of this stretch that are no trade, oldest first. Raises CallFailed as the other lists do.
 
     Every row of Kraken's ledger counts that is not one of a trade, also of a kind that is not known here, so that trades and
     transfers together are all that ever moves a balance. Rows of balances that cannot be traded (``XBT.F``) are left out: what
     goes there leaves by a row of its own.
     """
-    rows = _rows(ask, "post_ledgers", "ledger", {"start": _before(since)})
-    found = [_transfer(id_, raw, book) for id_, raw in rows.items() if _moves_without_trade(raw)]
-    found = [one for one in found if one.quantity and one.happened_at > since]
-    return tuple(sorted(found, key=lambda one: (one.happened_at, one.reference)))
+    read = _read(ask, "post_ledgers", "ledger", {}, stretch, may_ask)
+    found = [_transfer(id_, raw, book) for id_, raw in read.rows.items() if _moves_without_trade(raw)]
+    found = [one for one in found if one.quantity and one.happened_at > stretch.since]
+    found.sort(key=lambda one: (one.happened_at, one.reference))
+    return Part(tuple(found), read.place, read.upto("time"), is_last=read.is_last)
 
 
-def _rows(ask: Ask, method: str, key: str, asked: Mapping[str, str]) -> dict[str, Raw]:
-    """Return every row of a list that comes in pages. Raises CallFailed when it is too long or does not come to an end."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Rows of a list as Kraken gave them, and how the reading goes on."""
+
+    rows: dict[str, Raw]
+    place: str
+    is_last: bool = False
+
+    def upto(self, key: str) -> datetime | None:
+        """Return when the last of these rows happened."""
+        return max((moment(raw, key) for raw in self.rows.values()), default=None)
+
+
+def _read(ask: Ask, method: str, key: str, asked: Mapping[str, str], stretch: Stretch, may_ask: MayAsk) -> _Read:
+    """Return the rows that come next, the oldest first, a few pages of them. Raises CallFailed.
+
+    ``count`` is how many rows Kraken counts, ``done`` how many of the oldest are read. What Kraken lists late raises the count:
+    where it stands among those that were read, the next reading finds it in the overlap, and here a row is only read twice.
+    """
+    count, done = _place(stretch.place)
+    window = {"start": _before(stretch.since), "end": str(int(stretch.until.timestamp()) + AHEAD_S), **asked}
     found: dict[str, Raw] = {}
-    offset = 0
-    for _ in range(PAGES_MAX):
-        answer = ask(method, {**asked, "ofs": str(offset)})
-        page = entries(answer, key)
-        has_new = not page.keys() <= found.keys()
-        found |= page
-        if _count(answer) <= len(found):
-            return found
-        if not has_new and not offset:
+    first = done
+    for number_ in range(PART_PAGES):
+        if not may_ask(begins=not number_ and not stretch.place):
             break
-        # What came in meanwhile moved the rest down and is on the first page itself.
-        offset = len(found) if has_new else 0
-    raise unsound(f"a part of a list of more than {len(found)} rows")
+        offset = max(0, (count or 0) - done - PAGE_ROWS)
+        answer = ask(method, {**window, "ofs": str(offset)})
+        page, counted = entries(answer, key), _count(answer)
+        if counted != count:
+            if found:
+                # What was read under the other count stands; the next part begins with this one.
+                break
+            done = done if count is not None and counted > count else 0
+            count = counted
+            if offset != max(0, count - done - PAGE_ROWS):
+                continue
+        if len(page) < min(PAGE_ROWS, count - offset):
+            raise unsound(f"a part of a list of {count} rows")
+        first = first if found else min(count - offset - len(page), done)
+        found |= page
+        if len(found) < count - offset - first:
+            raise unsound(f"a part of a list of {count} rows")
+        if not offset:
+            return _Read(found, "", is_last=True)
+        done = count - offset
+    return _Read(found, stretch.place if count is None else f"{count}:{done}")
+
+
+def _place(place: str) -> tuple[int | None, int]:
+    """Return how many rows are counted and how many of the oldest are read; a list that was not begun has no count."""
+    count, _, done = place.partition(":")
+    return (int(count), int(done)) if count.isdigit() and done.isdigit() else (None, 0)
 
 
 def _count(answer: Raw) -> int:

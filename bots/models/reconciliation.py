@@ -14,8 +14,9 @@ class AccountSync(models.Model):
 
     Only the holder works, until ``expires_at`` by the database's clock; ``epoch`` rises with each turn. ``listed_at`` is when the
     open orders were last read soundly, ``sound_at`` when the balances were last compared; ``history_since`` is from when on
-    fills and transfers have to be read again. While ``baseline_at`` is null, what the account held is not known yet.
-    ``doubts`` are what one round found and the next has to confirm, by asset.
+    fills and transfers have to be read again. ``reading`` is how far a history has come that did not fit into one round, in the
+    words of bots/reconciliation/history.py; rounds have left it unfinished since ``reading_since``. While ``baseline_at`` is
+    null, what the account held is not known yet. ``doubts`` are what one round found and the next has to confirm, by asset.
     """
 
     account = models.OneToOneField(Account, on_delete=models.PROTECT, primary_key=True, related_name="sync")
@@ -29,6 +30,8 @@ class AccountSync(models.Model):
     sound_at = models.DateTimeField(null=True)
     history_at = models.DateTimeField(null=True)
     history_since = models.DateTimeField(null=True)
+    reading = CanonicalJSONField(default=dict, blank=True)
+    reading_since = models.DateTimeField(null=True)
     baseline_at = models.DateTimeField(null=True)
     doubts = CanonicalJSONField(default=dict, blank=True)
     failing_since = models.DateTimeField(null=True)

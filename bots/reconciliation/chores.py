@@ -23,6 +23,8 @@ EVERY = timedelta(seconds=30)
 WATCH_EVERY = timedelta(seconds=15)
 #: So soon what one round found is looked at again.
 CONFIRM_EVERY = timedelta(seconds=10)
+#: So soon a history that did not fit into one round is read on: by then the venue's smallest limit has room for the next part.
+READ_ON_EVERY = timedelta(seconds=20)
 #: Rounds are never closer together than this, whatever asks for them; after one that failed, than that.
 GAP, GAP_AFTER_FAILURE = timedelta(seconds=3), timedelta(seconds=10)
 KEEP_RUNS = timedelta(days=2)
@@ -80,6 +82,8 @@ def due(sync: AccountSync | None, now: datetime) -> str:
         return ""
     if sync.wanted_at is not None:
         return sync.wanted_by or "wanted"
+    if sync.reading_since is not None:
+        return "history" if _since(sync.started_at, now) >= READ_ON_EVERY else ""
     if sync.sound_at is None:
         return "start"
     waited = _since(sync.sound_at, now)

@@ -17,8 +17,9 @@ from bots.brokers.base import ListedOrder, VenueBroker, VenueError
 from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.market_data.base import MarketDataError
 from bots.models import Account, AccountSync, ReconciliationRun
-from bots.reconciliation import facts, history, judging, orders, turns
+from bots.reconciliation import facts, history, judging, orders, passes, turns
 from bots.reconciliation.facts import Books
+from bots.reconciliation.reading import Reader
 from bots.reconciliation.turns import Turn, TurnLost, TurnTaken
 
 log = logging.getLogger(__name__)
@@ -93,12 +94,16 @@ class _Round:
             return self._first_time(account, listed, answer, before, trigger)
         view = judging.view_of(account, figures_of(answer.report), before, self._unsettled(account, listed))
         others_changed = others_before - {one.venue_order_id for one in listed} or self.found["externals"]
-        if trigger == "command" or view.wants_history or others_changed or history.is_due(sync, answer.asked_at):
+        is_wanted = trigger == "command" or view.wants_history or bool(others_changed)
+        if sync.reading_since is not None or is_wanted or history.is_due(sync, answer.asked_at):
             try:
-                self._read_history(account, broker, sync, listed, answer.asked_at)
+                is_read = self._read_history(account, broker, listed, answer.asked_at)
             except (VenueError, MarketDataError, Postponed):
                 judging.keep_missing(self.turn, view)
                 raise
+            if not is_read:
+                self._measure(answer)
+                return judging.keep_reading(self.turn, view, trigger, self.found)
             unsettled = self._unsettled(account, listed)
             view = judging.view_of(account, figures_of(answer.report), before, unsettled, has_history=True)
         self._measure(answer)
@@ -108,10 +113,13 @@ class _Round:
         self, account: Account, listed: tuple[ListedOrder, ...], answer: Answer, before: Books, trigger: str
     ) -> ReconciliationRun:
         """Take the baseline, when everything stands still for as long as it takes to read all twice."""
-        since = answer.asked_at - history.OVERLAP
-        read = history.ask(self._broker(), since, self._in_time)
+        self._in_time()
+        read = history.ask(self._broker(), answer.asked_at - passes.OVERLAP, timezone.now(), lambda: self.turn.has_time)
+        if read is None:
+            why = "too much happened in the last ten minutes to read it at once while the baseline is taken"
+            return judging.keep_waiting(self.turn, trigger, why, self.found)
         self.found += orders.carry_out(account, read.ended, self._broker(), self.turn, asked_at=answer.asked_at)
-        sorted_ = history.sort(account, read, listed, answer.asked_at)
+        sorted_ = history.sort(account, read.fills, answer.asked_at)
         self.found += orders.look_up_all(sorted_.look_up, self._broker(), self.turn)
         again = self._balances(self._broker())
         now_books = facts.read_books(account)
@@ -126,20 +134,15 @@ class _Round:
         )
 
     def _read_history(
-        self,
-        account: Account,
-        broker: VenueBroker,
-        sync: AccountSync,
-        listed: tuple[ListedOrder, ...],
-        asked_at: datetime,
-    ) -> None:
-        read = history.ask(broker, history.since_of(sync, asked_at), self._in_time)
-        self.found += orders.carry_out(account, read.ended, broker, self.turn, asked_at=asked_at)
-        sorted_ = history.sort(account, read, listed, asked_at)
-        self.found += orders.look_up_all(sorted_.look_up, broker, self.turn)
-        valued = history.valued(account, sorted_.external, read.transfers, timezone.now())
-        self.found["movements"] += history.count(self.turn, valued, sorted_.unidentified, asked_at)
-        orders.note_ended(account, listed, read.ended, asked_at)
+        self, account: Account, broker: VenueBroker, listed: tuple[ListedOrder, ...], asked_at: datetime
+    ) -> bool:
+        """Read on in the account's history, and return whether all of it was read until now."""
+        self._in_time()
+        reader = Reader(account, broker, self.turn, self.found)
+        if not reader.read():
+            return False
+        orders.note_ended(account, listed, (), asked_at)
+        return True
 
     def _unsettled(self, account: Account, listed: tuple[ListedOrder, ...]) -> frozenset[str]:
         return orders.unsettled_assets(facts.own_orders(account, listed), listed, self.turn.started_at)

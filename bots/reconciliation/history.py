@@ -1,7 +1,10 @@
-"""Fills and transfers since the last look: what is ours is looked up, what is not moves the owner's part, each once."""
+"""Ended orders, fills and transfers since the last look: what is ours is looked up, what is not moves the owner's part, once.
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+What was read is counted a part at a time; how far that has come is in the database, see ``passes``.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
@@ -9,17 +12,22 @@ from audit.log import unit
 from bots.account_chores import price_usd
 from bots.books import EXACT
 from bots.brokers.base import ListedFill, ListedOrder, Transfer, TransferKind, VenueBroker
+from bots.brokers.parts import Stretch
 from bots.models import Account, AccountSync
+from bots.order_states import OrderStatus
 from bots.reconciliation import facts, movements, share_changes
 from bots.reconciliation.balances import MONEY, Movement, movement_of_transfer, movements_of_fill
 from bots.reconciliation.compare import FillFacts, OwnOrder, sort_fills
 from bots.reconciliation.movements import MADE_OF_HELD, NEUTRAL, Valued
+from bots.reconciliation.passes import OVERLAP, Pass, Step, plain
 from bots.reconciliation.turns import Turn
 
 #: How often the history is read when nothing asks for it.
 EVERY = timedelta(minutes=5)
-#: A venue may list something late: so much of what was read before is read again. Everything counts once by its id.
-OVERLAP = timedelta(minutes=10)
+#: So many movements are counted in one go: whoever places an order waits for the account meanwhile.
+COUNTED_AT_ONCE = 25
+#: A fill of an order of ours that our books can't take is asked for again for so long. After that only the balances tell of it.
+OURS_AGAIN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +53,25 @@ def is_due(sync: AccountSync, now: datetime) -> bool:
     return sync.history_at is None or not timedelta(0) <= now - sync.history_at < EVERY
 
 
-def since_of(sync: AccountSync, now: datetime) -> datetime:
-    """Return from when on the history has to be read."""
-    return min(sync.history_since or now - OVERLAP, now - OVERLAP)
-
-
-def ask(broker: VenueBroker, since: datetime, in_time: Callable[[], None]) -> History:
-    """Ask for all that happened since. ``in_time`` raises when no more may be asked. Raises VenueError."""
-    in_time()
+def ask(broker: VenueBroker, since: datetime, now: datetime, has_time: Callable[[], bool]) -> History | None:
+    """Ask for all that happened since; None when it is too long for one round. Raises VenueError."""
+    stretch = Stretch(since, now, has_time=has_time)
     # Orders first: an order that fills meanwhile is then in one of the lists that say whose it is, or its fill waits.
-    ended = broker.ended_orders(since)
-    in_time()
-    fills = broker.fills(since)
-    in_time()
-    return History(ended, fills, broker.transfers(since))
+    ended, fills, transfers = broker.ended_orders(stretch), broker.fills(stretch), broker.transfers(stretch)
+    if not (ended.is_last and fills.is_last and transfers.is_last):
+        return None
+    return History(ended.rows, fills.rows, transfers.rows)
 
 
-def sort(account: Account, read: History, listed_open: Iterable[ListedOrder], now: datetime) -> Sorted:
+def sort(account: Account, fills: Sequence[ListedFill], now: datetime) -> Sorted:
     """Say whose each fill is, by what is known of its order."""
-    ids = {one.venue_order_id for one in read.fills}
+    ids = {one.venue_order_id for one in fills}
     own = facts.own_by_venue_id(account, ids)
     strangers = facts.stranger_ids(account, ids)
-    trades = {one.execution.trade_id for one in read.fills}
+    trades = {one.execution.trade_id for one in fills}
     counted = facts.counted_references(account, {f"fill:{one}" for one in trades})
     found = sort_fills(
-        read.fills,
+        fills,
         FillFacts(
             booked=facts.booked_trades(account, trades),
             own={id_: one for id_, one in own.items() if id_ not in strangers},
@@ -80,6 +82,19 @@ def sort(account: Account, read: History, listed_open: Iterable[ListedOrder], no
         ),
     )
     return Sorted(tuple((one, one.venue_order_id) for one in found.look_up), found.external, found.unidentified)
+
+
+def waits_for_orders(account: Account, listed: Sequence[ListedOrder], since: datetime) -> bool:
+    """Return whether one of these orders is ours, is not known to be there, and was not asked for by itself since then."""
+    own = facts.own_orders(account, listed) if listed else []
+    ids = {one.client_order_id for one in listed if one.client_order_id}
+    lost = (OrderStatus.UNKNOWN, OrderStatus.NOT_SENT)
+    return any(one.client_order_id in ids and one.status in lost and not _was_asked(one, since) for one in own)
+
+
+def waits_for_fills(account: Account, fills: Sequence[ListedFill], now: datetime, since: datetime) -> bool:
+    """Return whether our books lack one of these fills, and its order was not asked for by itself since then."""
+    return any(not _was_asked(one, since) for one, _ in sort(account, fills, now).look_up)
 
 
 def valued(
@@ -95,22 +110,60 @@ def valued(
     return found
 
 
-def count(turn: Turn, valued: Iterable[Valued], unidentified: Iterable[ListedFill], asked_at: datetime) -> int:
-    """Count what moved, and take back what turned out to be ours; return how much was new. Raises TurnLost."""
+def count(turn: Turn, valued: Sequence[Valued]) -> int:
+    """Count what moved, and return how much was new. Raises TurnLost.
+
+    A few at a time. What was counted by a process that then died is known by its references and counts no more; the two sides of
+    a trade have one reference, and go together.
+    """
+    fresh, changed = 0, frozenset[str]()
+    references = list(dict.fromkeys(one.movement.reference for one in valued))
+    for start in range(0, len(references), COUNTED_AT_ONCE):
+        some = set(references[start : start + COUNTED_AT_ONCE])
+        with unit():
+            sync = turn.locked_with_account()
+            if sync.baseline_at is None:
+                return fresh
+            rows = [one for one in valued if one.movement.reference in some]
+            new = movements.count(sync.account, rows, baseline_at=sync.baseline_at)
+            changed |= share_changes.note(sync.account, new)
+            fresh += len(new)
+    if changed:
+        share_changes.cancel_resting(Account.objects.get(pk=turn.name), changed)
+    return fresh
+
+
+def keep(turn: Turn, read: Pass) -> int:
+    """Keep how far a pass has come. At its end, take back what turned out to be ours; return how much. Raises TurnLost."""
     with unit():
         sync = turn.locked_with_account()
-        account = sync.account
-        undone = movements.undo_ours(account, asked_at - timedelta(days=1))
         if sync.baseline_at is None:
-            return len(undone)
-        fresh = movements.count(account, valued, baseline_at=sync.baseline_at)
-        changed = share_changes.note(account, fresh)
-        sync.history_at = asked_at
-        sync.history_since = min([asked_at - OVERLAP, *(_before(one) for one in unidentified)])
-        sync.save(update_fields=["history_at", "history_since"])
-    if changed:
-        share_changes.cancel_resting(account, changed)
-    return len(fresh) + len(undone)
+            sync.reading = {}
+            sync.save(update_fields=["reading"])
+            return 0
+        if read.step != Step.DONE:
+            sync.reading = plain(read)
+            sync.save(update_fields=["reading"])
+            return 0
+        undone = movements.undo_ours(sync.account, sync.baseline_at)
+        sync.reading, sync.history_at = {}, read.until
+        since = min(read.until - OVERLAP, read.again or read.until)
+        # Of what a sequel did not read again, something may still be listed late.
+        sync.history_since = min(since, sync.history_since or since) if read.is_sequel else since
+        sync.save(update_fields=["reading", "history_at", "history_since"])
+        return len(undone)
+
+
+def left_open(account: Account, read: Pass, fills: Sequence[ListedFill], now: datetime) -> Pass:
+    """Return the pass with those of these fills left to the next one of which nobody can tell yet whose they are.
+
+    So are fills of our own orders that our books did not take yet.
+    """
+    found = sort(account, fills, now)
+    ours = {venue_order_id for _, venue_order_id in found.look_up}
+    lacking = [one for one in fills if one.venue_order_id in ours and one.execution.filled_at > read.until - OURS_AGAIN]
+    moments = [one.execution.filled_at - timedelta(minutes=1) for one in (*found.unidentified, *lacking)]
+    return replace(read, again=min([*moments, *([read.again] if read.again else [])], default=None))
 
 
 def all_movements(external: Iterable[ListedFill], transfers: Iterable[Transfer]) -> list[Movement]:
@@ -119,8 +172,8 @@ def all_movements(external: Iterable[ListedFill], transfers: Iterable[Transfer])
     return [*fills, *(movement_of_transfer(one) for one in transfers)]
 
 
-def _before(fill: ListedFill) -> datetime:
-    return fill.execution.filled_at - timedelta(minutes=1)
+def _was_asked(own: OwnOrder, since: datetime) -> bool:
+    return own.looked_up_at is not None and own.looked_up_at >= since
 
 
 def _value_usd(account: Account, movement: Movement, now: datetime) -> Decimal | None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from audit.log import unit
 from bots.models import Account, AccountSync, Difference, ReconciliationRun, RunState
-from bots.reconciliation import differences, facts, history, movements, share_changes
+from bots.reconciliation import differences, facts, history, movements, passes, share_changes
 from bots.reconciliation.balances import ZERO, Doubt, Standing, Verdict, confirm, judge, standings, tolerance
 from bots.reconciliation.compare import CLOCK_SKEW
 from bots.reconciliation.differences import FIGURES, open_ones
@@ -107,17 +107,35 @@ def keep_missing(turn: Turn, view: View) -> None:
 
     The run fails all the same, and nothing else is judged. Raises TurnLost.
     """
+    with unit():
+        sync = turn.locked_with_account()
+        sync.doubts = _plain(_name_missing(sync, view, timezone.now()))
+        sync.save(update_fields=["doubts"])
+
+
+def keep_reading(turn: Turn, view: View, trigger: str, found: Counter[str]) -> ReconciliationRun:
+    """Keep a run that read a part of a long history, and return it: no figure is judged on a part. Raises TurnLost.
+
+    Only what is missing from our positions is named, as in ``keep_missing``. The account does not count as compared meanwhile.
+    """
     now = timezone.now()
     with unit():
         sync = turn.locked_with_account()
-        moved = facts.read_books(sync.account).moved_since(view.books)
-        short = [one for asset, one in view.standings.items() if one.missing and asset not in moved]
-        short = [one for one in short if view.verdicts[one.asset] == Verdict.SHORTAGE]
-        doubts, confirmed = confirm(_doubts(sync), short, now, view.tolerated)
-        for asset in confirmed:
-            differences.keep(sync.account, view.standings[asset], Verdict.SHORTAGE, now)
-        sync.doubts = _plain(doubts)
-        sync.save(update_fields=["doubts"])
+        sync.reading_since = sync.reading_since or now
+        doubts, why = _name_missing(sync, view, now), passes.told(sync)
+        return _keep_run(sync, turn, trigger, found, None, {}, doubts, now, why, is_compared=False)
+
+
+def _name_missing(sync: AccountSync, view: View, now: datetime) -> dict[str, Doubt]:
+    moved = facts.read_books(sync.account).moved_since(view.books)
+    short = [one for asset, one in view.standings.items() if one.missing and asset not in moved]
+    short = [one for one in short if view.verdicts[one.asset] == Verdict.SHORTAGE]
+    # By what the venue has and our positions say: the owner's part moves while a history is read.
+    plain = [Standing(one.asset, one.venue, held=one.held) for one in short]
+    doubts, confirmed = confirm(_doubts(sync), plain, now, view.tolerated)
+    for asset in confirmed:
+        differences.keep(sync.account, view.standings[asset], Verdict.SHORTAGE, now)
+    return doubts
 
 
 def keep_baseline(
@@ -136,7 +154,7 @@ def keep_baseline(
         movements.set_baselines(sync.account, figures, at=at)
         share_changes.end_all(sync.account, timezone.now())
         sync.baseline_at = sync.history_at = at
-        sync.history_since = at - history.OVERLAP
+        sync.history_since, sync.reading = at - passes.OVERLAP, {}
         view = View(
             {asset: Standing(asset, one.venue, figures[asset], one.held, one.flows) for asset, one in both.items()},
             dict.fromkeys(both, Verdict.AGREES),
@@ -184,9 +202,13 @@ def _keep_run(
     doubts: Mapping[str, Doubt],
     now: datetime | None = None,
     reason: str = "",
+    *,
+    is_compared: bool = True,
 ) -> ReconciliationRun:
     now = now or timezone.now()
-    sync.sound_at, sync.failing_since, sync.failure = now, None, ""
+    sync.failing_since, sync.failure = None, ""
+    if is_compared:
+        sync.sound_at, sync.reading_since = now, None
     if sync.wanted_at is not None and sync.wanted_at <= turn.started_at:
         sync.wanted_at, sync.wanted_by = None, ""
     sync.doubts = _plain(doubts)

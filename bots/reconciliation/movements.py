@@ -1,7 +1,7 @@
 """What moves the owner's part of an account: each movement counts once, with a row that says what it was.
 
 Whoever writes here has the account's row locked; but for ``lend``, which a fill's own transaction calls, with its bot locked. The
-baselines' own rows come last of all, so that the two never wait for each other.
+baselines' own rows come last of all, and those of several assets by name, so that two transactions never wait for each other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Substr
 from django.utils import timezone
 
 from audit.fields import canonical_json
@@ -61,6 +62,8 @@ def count(account: Account, valued: Iterable[Valued], *, baseline_at: datetime) 
     venue names only the day of a movement, those that it had not listed by then came later.
     """
     found = []
+    valued = list(valued)
+    lock(account, (one.movement.asset for one in valued))
     for one in valued:
         row = _row(account, one, counts=one.movement.happened_at >= baseline_at - _grain(account, one.movement))
         if row is None:
@@ -78,14 +81,19 @@ def note_before(account: Account, movements: Iterable[Movement]) -> None:
 
 
 def undo_ours(account: Account, since: datetime) -> list[AccountMovement]:
-    """Take back what was counted as others' trades and is in our own books by now; return it. The account is locked."""
+    """Take back what was counted as others' trades and is in our own books by now; return it. The account is locked.
+
+    ``since`` is when the baseline was taken: what moved an earlier one is in this one, whoever traded it.
+    """
     rows = AccountMovement.objects.filter(
         account=account, kind=MovementKind.EXTERNAL_FILL, undone_at__isnull=True, happened_at__gte=since
     )
-    by_trade = {one.reference.removeprefix("fill:"): one for one in rows}
-    booked = Fill.objects.filter(venue=account.venue, is_live=account.is_live, trade_id__in=sorted(by_trade))
-    ours = set(booked.values_list("trade_id", flat=True))
-    undone = [one for one in rows if one.reference.removeprefix("fill:") in ours]
+    # Asked of the database as a whole: there may be as many as others traded in months.
+    booked = Fill.objects.filter(venue=account.venue, is_live=account.is_live, trade_id=OuterRef("trade"))
+    undone: list[AccountMovement] = list(
+        rows.annotate(trade=Substr("reference", len("fill:") + 1)).filter(Exists(booked))
+    )
+    lock(account, (one.asset for one in undone))
     for row in undone:
         row.undone_at = timezone.now()
         row.save(update_fields=["undone_at"])
@@ -106,13 +114,15 @@ def lend(order: Order, execution: Execution, quantity: Decimal, money: Decimal) 
         return
     base, quote = assets_of(order.symbol)
     reference, kind = f"oversold:{execution.trade_id}", MovementKind.OVERSOLD
+    lock(account, (base, quote))
     for asset, moved in ((base, -quantity), (quote, money)):
         _note(account, Movement(reference, asset, kind, moved, execution.filled_at))
 
 
 def set_baselines(account: Account, figures: Mapping[str, Decimal], *, at: datetime) -> None:
     """Take the baseline: what the account holds that no book accounts for. The account is locked, in an audit unit."""
-    before = {one.asset: one.quantity for one in AssetBaseline.objects.filter(account=account)}
+    rows_before = AssetBaseline.objects.select_for_update(no_key=True).filter(account=account).order_by("asset")
+    before = {one.asset: one.quantity for one in rows_before}
     AssetBaseline.objects.filter(account=account).delete()
     agreed_at = at - CLOCK_SKEW
     rows = [
@@ -138,7 +148,7 @@ def settle(account: Account, asset: str, quantity: Decimal, reference: str) -> N
 
 def follow(account: Account, deltas: Mapping[str, Decimal], at: datetime) -> None:
     """Let baselines take on what the venue shows: its rounding, and assets that no bot here trades. The account is locked."""
-    for asset, delta in deltas.items():
+    for asset, delta in sorted(deltas.items()):
         row = _locked(account, asset)
         with localcontext(EXACT):
             row.quantity += delta
@@ -152,11 +162,20 @@ def arm(bot: Bot) -> None:
     Called in the audit unit that sets the bot live. What was there between two times of trading is not looked through again. One
     that was taken a moment ago, since somebody wants to go live, is good as it is.
     """
-    others = Bot.objects.filter(venue=bot.venue, dry_run=False).exclude(pk=bot.pk).exclude(status=BotStatus.ARCHIVED)
-    account = Account.objects.filter(pk=account_name(bot.venue, is_live=True)).first()
-    if others.exists() or account is None or any(one.quantity for one in positions_of(account)):
-        return
-    _take_anew(AccountSync.objects.filter(_is_old(), account=account))
+    _take_anew(_to_be_armed(bot.venue, Bot.objects.exclude(pk=bot.pk)))
+
+
+def would_arm(venue: str) -> bool:
+    """Return whether the live account's baseline is taken anew when a bot that is on paper now goes live at this venue."""
+    return _to_be_armed(venue, Bot.objects.all()).exists()
+
+
+def _to_be_armed(venue: str, others: QuerySet[Bot]) -> QuerySet[AccountSync]:
+    account = Account.objects.filter(pk=account_name(venue, is_live=True)).first()
+    are_live = others.filter(venue=venue, dry_run=False).exclude(status=BotStatus.ARCHIVED).exists()
+    if are_live or account is None or any(one.quantity for one in positions_of(account)):
+        return AccountSync.objects.none()
+    return AccountSync.objects.filter(_is_old(), account=account)
 
 
 def arm_paper(bot: Bot) -> None:
@@ -178,7 +197,7 @@ def arm_paper(bot: Bot) -> None:
 
 
 def _take_anew(syncs: QuerySet[AccountSync]) -> None:
-    syncs.update(baseline_at=None, doubts={}, history_since=None)
+    syncs.update(baseline_at=None, doubts={}, history_since=None, reading={}, reading_since=None)
 
 
 def _is_old() -> Q:
@@ -203,7 +222,7 @@ def carry(bot: Bot, *, symbol_before: str, paper_broker_before: str) -> None:
             quote = assets_of(bot.symbol)[1]
             moved[quote] = moved.get(quote, Decimal(0)) - position.cash_flow
         reference = f"carried:{bot.pk}:{bot.revision}:{position.is_live}"
-        for asset, quantity in moved.items():
+        for asset, quantity in sorted(moved.items()):
             if quantity:
                 _note(account, Movement(reference, asset, MovementKind.CARRIED, quantity, timezone.now()))
 
@@ -258,6 +277,12 @@ def _shift(
             row.external_quantity += quantity
             row.external_price = price or row.external_price
     row.save()
+
+
+def lock(account: Account, assets: Iterable[str]) -> None:
+    """Lock the baselines of these assets, by name: whoever needs several locks them so, and never two of them crosswise."""
+    for asset in sorted(set(assets)):
+        _locked(account, asset)
 
 
 def _locked(account: Account, asset: str) -> AssetBaseline:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from bots.account_chores import accounts_in_use
 from bots.accounts import account_name
 from bots.models import Account, AccountMovement, AccountSync, Difference, Order, ReconciliationRun, RunState
+from bots.reconciliation import passes
 from bots.reconciliation.balances import ZERO
 from bots.reconciliation.compare import assets_of
 from bots.reconciliation.differences import ACCEPTED, open_ones
@@ -46,7 +47,8 @@ class AccountView:
     """One account: how far its reconciliation has come, both sides, and what is open. ``sound_at`` None: never yet.
 
     ``worthless`` are the assets that count for nothing, since they have no market there.
-    ``failure`` is why the last round failed, since ``failing_since``; both are empty when it did not.
+    ``failure`` is why the last round failed, since ``failing_since``; both are empty when it did not. ``reading`` says how far
+    the reading of a long history has come, and is empty while none is read.
     """
 
     name: str
@@ -63,11 +65,12 @@ class AccountView:
     external_open: tuple[Order, ...]
     movements: tuple[AccountMovement, ...]
     worthless: tuple[str, ...] = ()
+    reading: str = ""
 
     @property
     def agrees(self) -> bool:
-        """Return whether nothing is open, and a baseline was taken to judge by."""
-        return self.baseline_at is not None and not self.differences
+        """Return whether nothing is open, a baseline was taken to judge by, and no long history is being read."""
+        return self.baseline_at is not None and not self.differences and not self.reading
 
 
 def overview() -> list[AccountView]:
@@ -102,6 +105,7 @@ def view(venue: str, *, is_live: bool) -> AccountView:
         external_open=tuple(externals_of(account).filter(external_ended_at__isnull=True)[:100]),
         movements=tuple(AccountMovement.objects.filter(account_id=name, counts=True)[:50]),
         worthless=tuple(account.worthless),
+        reading=passes.told(sync),
     )
 
 

@@ -21,6 +21,7 @@ from tests.bots.brokers.alpaca_builders import (
     send,
     stock_order,
 )
+from tests.bots.brokers.parts import rows_of, stretch
 from tests.loopback import faults
 from tests.loopback.client import AAPL, AlpacaLoopback
 from tests.loopback.faults import Fault, Reply
@@ -181,10 +182,10 @@ def test_ended_orders_are_listed_by_when_they_ended(alpaca: AlpacaLoopback) -> N
     alpaca.paper.wait_until(timezone.now, lambda now: now > since + timedelta(milliseconds=5))
     alpaca.paper.end(early, "expired")
     late = alpaca.paper.place("buy", "1")
-    found = broker_at(alpaca.paper).ended_orders(since)
+    found = rows_of(broker_at(alpaca.paper).ended_orders, since)
     assert [(one.venue_order_id, one.status) for one in found] == [(early, "expired"), (late, "filled")]
     assert all(one.ended_at is not None and one.ended_at > since for one in found)
-    assert {one.venue_order_id for one in broker_at(alpaca.paper).ended_orders(since - timedelta(hours=1))} == {
+    assert {one.venue_order_id for one in rows_of(broker_at(alpaca.paper).ended_orders, since - timedelta(hours=1))} == {
         early, gone, late,
     }  # fmt: skip
 
@@ -196,7 +197,7 @@ def test_fills_are_those_of_the_account(alpaca: AlpacaLoopback) -> None:
     order = stock_order(quantity="0.7")
     order_id = send(alpaca.paper, order).venue_order_id
     alpaca.paper.place("sell", "0.2")
-    ours, theirs = broker_at(alpaca.paper).fills(since)
+    ours, theirs = rows_of(broker_at(alpaca.paper).fills, since)
     assert (ours.venue_order_id, ours.symbol, ours.base, ours.quote, ours.side) == (
         order_id,
         AAPL,
@@ -217,7 +218,9 @@ def test_fills_and_orders_on_many_pages_are_all_there(alpaca: AlpacaLoopback, mo
         alpaca.paper.place("buy", "0.1")
         alpaca.paper.place("buy", "0.1", price="200")
     broker = broker_at(alpaca.paper)
-    assert len(broker.fills(since)) == len(broker.open_orders()) == len(broker.ended_orders(since)) == 7
+    assert (
+        len(rows_of(broker.fills, since)) == len(broker.open_orders()) == len(rows_of(broker.ended_orders, since)) == 7
+    )
     assert len(alpaca.paper.log(FILLS)) == 3
     # One more than without the seam: it is asked again across it.
     assert len([one for one in alpaca.paper.log(LIST) if one.fields["status"] == "open"]) in (3, 4)
@@ -227,15 +230,36 @@ def test_list_that_is_longer_than_is_looked_through_is_not_called_whole(
     alpaca: AlpacaLoopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alpaca_lists, "ORDERS_PAGE", 2)
-    monkeypatch.setattr(alpaca_lists, "ACTIVITIES_PAGE", 2)
     monkeypatch.setattr(alpaca_lists, "PAGES_MAX", 2)
     for _ in range(9):
-        alpaca.paper.place("buy", "0.1")
         alpaca.paper.place("buy", "0.1", price="200")
-    broker, since = broker_at(alpaca.paper), timezone.now() - timedelta(hours=1)
-    for ask in (broker.open_orders, lambda: broker.ended_orders(since), lambda: broker.fills(since)):
-        with pytest.raises(VenueError, match=r"more .* than were looked through"):
-            ask()
+    with pytest.raises(VenueError, match=r"more .* than were looked through"):
+        broker_at(alpaca.paper).open_orders()
+
+
+def test_history_is_read_in_parts_that_go_on_where_the_last_one_ended(
+    alpaca: AlpacaLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("ORDERS_PAGE", 3), ("ACTIVITIES_PAGE", 2), ("PART_PAGES", 1)):
+        monkeypatch.setattr(alpaca_lists, name, size)
+    since = timezone.now() - timedelta(hours=1)
+    for _ in range(9):
+        alpaca.paper.place("buy", "0.1")
+        alpaca.paper.activity("CSD", "1")
+    broker = broker_at(alpaca.paper)
+    first = broker.fills(stretch(since))
+    assert (len(first.rows), first.is_last) == (2, False)
+    later = broker.fills(stretch(since, place=first.place))
+    assert first.rows[-1].execution.filled_at <= later.rows[0].execution.filled_at
+    assert {one.execution.trade_id for one in first.rows}.isdisjoint(one.execution.trade_id for one in later.rows)
+    assert len(rows_of(broker.ended_orders, since)) == 9
+    assert len(rows_of(broker.fills, since)) == len(rows_of(broker.transfers, since)) == 9
+    # Without time nothing is asked, and nothing is called whole.
+    before = alpaca.paper.last_id()
+    for read in (broker.ended_orders, broker.fills, broker.transfers):
+        part = read(stretch(since, place=first.place, has_time=lambda: False))
+        assert (part.rows, part.place, part.is_last) == ((), first.place, False)
+    assert alpaca.paper.last_id() == before
 
 
 @pytest.mark.parametrize("reply", [Reply.EMPTY, Reply.HTML, Reply.HALF])
@@ -245,9 +269,9 @@ def test_unsound_list_is_never_an_empty_one(alpaca: AlpacaLoopback, reply: Reply
     alpaca.paper.fault(*(Fault(path, reply, count=2) for path in (LIST, FILLS, ACTIVITIES)))
     for ask in (
         broker.open_orders,
-        lambda: broker.ended_orders(since),
-        lambda: broker.fills(since),
-        lambda: broker.transfers(since),
+        lambda: rows_of(broker.ended_orders, since),
+        lambda: rows_of(broker.fills, since),
+        lambda: rows_of(broker.transfers, since),
     ):
         with pytest.raises(VenueError, match="could not be read"):
             ask()
@@ -263,7 +287,7 @@ def test_transfers_are_what_moved_without_a_trade(alpaca: AlpacaLoopback) -> Non
         alpaca.paper.activity("JNLC", "-3"),
         alpaca.paper.activity("SOMETHING_NEW", "7"),
     ]
-    found = {one.reference: one for one in broker_at(alpaca.paper).transfers(timezone.now())}
+    found = {one.reference: one for one in rows_of(broker_at(alpaca.paper).transfers, timezone.now())}
     assert [(found[id_].kind, found[id_].asset, found[id_].quantity) for id_ in ids] == [
         (TransferKind.DEPOSIT, "USD", Decimal(500)),
         (TransferKind.WITHDRAWAL, "USD", Decimal("-20.5")),

@@ -20,6 +20,7 @@ from bots.brokers.outcomes import CallFailed, Kind
 from bots.order_states import OrderStatus
 from safety.intents import MarketStatus, Side
 from tests.bots.brokers.alpaca_builders import stock_order
+from tests.bots.brokers.parts import rows_of
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "alpaca.json").read_text())
 AT = datetime(2026, 10, 8, 15, 10, 18, 94153, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_recorded_orders(broker: AlpacaBroker) -> None:
 
 
 def test_recorded_fills(broker: AlpacaBroker) -> None:
-    bought, sold_short = broker.fills(AT - timedelta(hours=1))
+    bought, sold_short = rows_of(broker.fills, AT - timedelta(hours=1))
     assert bought.execution.trade_id == "20261008111018097::fc000000-0000-4000-8000-000000000001"
     assert (bought.execution.quantity, bought.execution.price) == (Decimal("0.057436865"), Decimal("86.878"))
     assert bought.execution.filled_at == datetime(2026, 10, 8, 15, 10, 18, 97465, tzinfo=UTC)
@@ -96,7 +97,7 @@ def test_recorded_fills(broker: AlpacaBroker) -> None:
 
 
 def test_recorded_movements(broker: AlpacaBroker) -> None:
-    moved = [(one.kind, one.asset, one.quantity, one.happened_at) for one in broker.transfers(AT)]
+    moved = [(one.kind, one.asset, one.quantity, one.happened_at) for one in rows_of(broker.transfers, AT)]
     midnight = datetime(2026, 10, 7, 4, tzinfo=UTC)
     assert moved == [
         (TransferKind.REWARD, "USD", Decimal("1.02"), midnight),

@@ -41,6 +41,7 @@ from bots.order_states import OrderStatus
 from safety.intents import InstrumentRules, MarketStatus, OrderIntent
 from tests.bots.brokers import alpaca_builders, kraken_builders
 from tests.bots.brokers.builders import permit_of
+from tests.bots.brokers.parts import rows_of
 from tests.loopback.client import AlpacaLoopback, KrakenLoopback
 from tests.loopback.mangled import MangledLine, Mangler, Plan
 
@@ -236,9 +237,9 @@ def fuzz_lists(bench: Bench, dice: random.Random) -> None:
     broker, since = bench.broker(), timezone.now() - timedelta(hours=2)
     reads: list[tuple[Callable[[], Iterable[Any]], Callable[[Any], None]]] = [
         (broker.open_orders, check_order),
-        (lambda: broker.ended_orders(since), check_order),
-        (lambda: broker.fills(since), check_fill),
-        (lambda: broker.transfers(since), check_transfer),
+        (lambda: rows_of(broker.ended_orders, since), check_order),
+        (lambda: rows_of(broker.fills, since), check_fill),
+        (lambda: rows_of(broker.transfers, since), check_transfer),
     ]
     read, check = dice.choice(reads)
     bench.plan(dice)

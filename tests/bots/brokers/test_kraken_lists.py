@@ -3,10 +3,14 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bots.brokers import kraken_lists
 from bots.brokers.base import ListedOrder, TransferKind, VenueError
@@ -14,9 +18,11 @@ from bots.brokers.kraken import KrakenBroker
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.kraken_pairs import PairBook, parse_pairs
 from bots.brokers.outcomes import CallFailed
+from bots.brokers.parts import PART_PAGES
 from bots.order_states import OrderStatus
 from safety.intents import Side
 from tests.bots.brokers.kraken_builders import broker_at, live_order, send
+from tests.bots.brokers.parts import as_long_as_it_takes, rows_of, stretch
 from tests.loopback import faults
 from tests.loopback.client import KrakenLoopback
 from tests.loopback.faults import Fault, Reply
@@ -28,9 +34,9 @@ pytestmark = pytest.mark.django_db
 HOUR = timedelta(hours=1)
 LISTS: dict[str, Callable[[KrakenBroker], Any]] = {
     "OpenOrders": lambda broker: broker.open_orders(),
-    "ClosedOrders": lambda broker: broker.ended_orders(timezone.now() - HOUR),
-    "TradesHistory": lambda broker: broker.fills(timezone.now() - HOUR),
-    "Ledgers": lambda broker: broker.transfers(timezone.now() - HOUR),
+    "ClosedOrders": lambda broker: rows_of(broker.ended_orders, timezone.now() - HOUR),
+    "TradesHistory": lambda broker: rows_of(broker.fills, timezone.now() - HOUR),
+    "Ledgers": lambda broker: rows_of(broker.transfers, timezone.now() - HOUR),
 }
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -81,13 +87,13 @@ def test_ended_orders_are_those_that_ended_since(kraken: KrakenLoopback) -> None
     kraken.fill(early, "0.004")
     since = timezone.now()
     kraken.cancel(early)
-    found = {one.venue_order_id: one for one in broker_at(kraken).ended_orders(since - HOUR)}
+    found = {one.venue_order_id: one for one in rows_of(broker_at(kraken).ended_orders, since - HOUR)}
     assert set(found) == {ours_id, early}
     assert (found[ours_id].status, found[ours_id].filled_quantity) == (OrderStatus.FILLED, Decimal("0.001"))
     assert (found[early].status, found[early].filled_quantity) == (OrderStatus.CANCELED, Decimal("0.004"))
     assert found[early].reason == "User requested"
     # It was opened before and ended after: the end is what counts.
-    assert [one.venue_order_id for one in broker_at(kraken).ended_orders(since)] == [early]
+    assert [one.venue_order_id for one in rows_of(broker_at(kraken).ended_orders, since)] == [early]
 
 
 def test_fills_are_every_execution_oldest_first(kraken: KrakenLoopback) -> None:
@@ -95,14 +101,14 @@ def test_fills_are_every_execution_oldest_first(kraken: KrakenLoopback) -> None:
     resting = kraken.place("sell", "0.02", price="70000")
     first = kraken.fill(resting, "0.005")
     bought = kraken.place("buy", "50", symbol="XDGUSD")
-    found = broker_at(kraken).fills(since)
+    found = rows_of(broker_at(kraken).fills, since)
     assert [one.venue_order_id for one in found] == [resting, bought]
     assert (found[0].symbol, found[0].base, found[0].quote, found[0].side) == ("BTC/USD", "BTC", "USD", Side.SELL)
     assert (found[1].symbol, found[1].base) == ("DOGE/USD", "DOGE")
     done = found[0].execution
     assert (done.trade_id, done.quantity, done.price) == (first, Decimal("0.005"), Decimal(70_000))
     assert (done.fee, done.is_maker) == (Decimal("0.875"), True)
-    assert broker_at(kraken).fills(found[0].execution.filled_at) == found[1:]
+    assert rows_of(broker_at(kraken).fills, found[0].execution.filled_at) == found[1:]
 
 
 def test_transfers_are_all_that_moved_without_a_trade(kraken: KrakenLoopback) -> None:
@@ -116,7 +122,7 @@ def test_transfers_are_all_that_moved_without_a_trade(kraken: KrakenLoopback) ->
     kraken.move("ZUSD", "-20", "transfer", "spottofutures")
     kraken.move("USDT", "5", "receive")
     kraken.move("ZUSD", "0", "rollover", fee="1.5")
-    found = broker_at(kraken).transfers(since)
+    found = rows_of(broker_at(kraken).transfers, since)
     assert [(one.kind, one.asset, one.quantity) for one in found] == [
         (TransferKind.DEPOSIT, "USD", Decimal(1000)),
         (TransferKind.WITHDRAWAL, "BTC", Decimal("-0.1002")),
@@ -139,11 +145,11 @@ def test_fills_and_transfers_together_are_what_the_balances_moved_by(kraken: Kra
     kraken.stake("XXBT", "0.05", "XBT.F")
     after = broker.account()
     usd, btc = before.cash_usd["USD"], before.holdings["BTC"]
-    for one in broker.fills(since):
+    for one in rows_of(broker.fills, since):
         sign = 1 if one.side == Side.BUY else -1
         btc += sign * one.execution.quantity
         usd -= sign * one.execution.quantity * one.execution.price + one.execution.fee
-    for move in broker.transfers(since):
+    for move in rows_of(broker.transfers, since):
         usd += move.quantity if move.asset == "USD" else 0
         btc += move.quantity if move.asset == "BTC" else 0
     assert (usd, btc) == (after.cash_usd["USD"], after.holdings["BTC"])
@@ -177,10 +183,11 @@ def test_long_lists_come_in_pages_and_are_whole(kraken: KrakenLoopback) -> None:
     for _ in range(51):
         kraken.deposit("ZUSD", "1")
     broker = broker_at(kraken)
-    assert {one.venue_order_id for one in broker.ended_orders(since)} == ids
-    assert {one.venue_order_id for one in broker.fills(since)} == ids
-    assert len(broker.transfers(since)) == 51
-    assert len(kraken.log("ClosedOrders")) == 2
+    assert {one.venue_order_id for one in rows_of(broker.ended_orders, since)} == ids
+    assert {one.venue_order_id for one in rows_of(broker.fills, since)} == ids
+    assert len(rows_of(broker.transfers, since)) == 51
+    # How many there are, and two pages.
+    assert len(kraken.log("ClosedOrders")) == 3
     starts = {entry.fields["start"] for entry in kraken.log("ClosedOrders")}
     assert starts == {str(int(since.timestamp()) - 1)}
 
@@ -190,24 +197,49 @@ def test_page_that_fails_fails_the_whole_list(kraken: KrakenLoopback) -> None:
         kraken.place("buy", "0.0001")
     kraken.fault(Fault("TradesHistory", Reply.HALF, skip=1))
     with pytest.raises(VenueError, match="trades could not be read"):
-        broker_at(kraken).fills(timezone.now() - HOUR)
+        rows_of(broker_at(kraken).fills, timezone.now() - HOUR)
 
 
 class Rows:
-    """A list that grows by ``grow`` rows at its top after each question; the venue gives 50 at a time."""
+    """Kraken's list of orders that ended, the newest first, 50 at a time; ``before`` changes it before a question."""
 
-    def __init__(self, count: int, grow: int = 0, counted: int = 0) -> None:
-        self.ids = [f"O{number}" for number in range(count)]
-        self.grow, self.counted, self.asked = grow, counted, 0
+    def __init__(self, count: int, counted: int = 0, before: Callable[["Rows"], None] | None = None) -> None:
+        self.ids = [f"O{number}" for number in reversed(range(count))]
+        self.counted, self.before, self.asked = counted, before, 0
 
     def __call__(self, method: str, asked: Any) -> dict[str, Any]:
         self.asked += 1
+        if self.before is not None:
+            self.before(self)
         start = int(asked["ofs"])
         page = self.ids[start : start + 50]
-        count = len(self.ids) + self.counted
-        self.ids = [f"N{self.asked}-{number}" for number in range(self.grow)] + self.ids
-        self.grow = 0
-        return {"closed": {id_: order(closetm=2e9, status="canceled") for id_ in page}, "count": count}
+        # All at one moment: only their order tells them apart.
+        listed = {id_: order(closetm=1.9e9, status="canceled") for id_ in page}
+        return {"closed": listed, "count": len(self.ids) + self.counted}
+
+
+class Pages:
+    """Room for so many pages, and no more."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def __call__(self, *, begins: bool) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
+def read_all(rows: Rows, book: PairBook, pages: int = 4) -> list[list[str]]:
+    """Return the ids of every part of a list, each part with room for so many pages."""
+    parts: list[list[str]] = []
+    place = ""
+    while True:
+        part = kraken_lists.ended_orders(rows, book, stretch(AT, place=place), Pages(pages))
+        parts.append([one.venue_order_id for one in part.rows])
+        if part.is_last:
+            return parts
+        assert part.place != place, "no progress"
+        place = part.place
 
 
 def order(**changes: Any) -> dict[str, Any]:
@@ -225,21 +257,99 @@ def order(**changes: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def book() -> PairBook:
     return parse_pairs({one.id: pair_json(one, "online") for one in INSTRUMENTS}, KrakenClient("http://127.0.0.1:9"))
 
 
-def test_rows_that_come_in_between_two_pages_are_found(book: PairBook) -> None:
-    rows = Rows(120, grow=3)
-    assert len(kraken_lists.ended_orders(rows, book, AT)) == 123
+def numbers(*parts: list[str]) -> set[int]:
+    return {int(id_[1:]) for part in parts for id_ in part if id_[0] == "O"}
 
 
-def test_list_that_never_adds_up_or_never_ends_raises(book: PairBook) -> None:
-    for rows in (Rows(60, counted=1), Rows(kraken_lists.PAGES_MAX * 50 + 1)):
-        with pytest.raises(CallFailed, match="a part of a list"):
-            kraken_lists.ended_orders(rows, book, AT)
-        assert rows.asked <= kraken_lists.PAGES_MAX
+def test_long_list_is_read_oldest_first_and_no_page_twice(book: PairBook) -> None:
+    rows = Rows(1_234)
+    parts = read_all(rows, book)
+    assert numbers(*parts) == set(range(1_234))
+    assert numbers(parts[0]) == set(range(150))
+    for earlier, later in pairwise(parts):
+        assert max(numbers(earlier)) < max(numbers(later))
+    # Its pages, and one question before for how many there are.
+    assert rows.asked == 25 + 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 49, 50])
+def test_list_that_fits_into_a_page_is_one_question(book: PairBook, count: int) -> None:
+    rows = Rows(count)
+    assert [len(part) for part in read_all(rows, book, pages=1)] == [count]
+    assert rows.asked == 1
+
+
+@pytest.mark.parametrize("count", [51, 99, 100, 101])
+def test_page_more_is_a_question_more(book: PairBook, count: int) -> None:
+    rows = Rows(count)
+    assert numbers(*read_all(rows, book)) == set(range(count))
+    assert rows.asked == -(-count // 50) + 1
+
+
+def test_list_goes_on_with_room_for_a_page_at_a_time(book: PairBook) -> None:
+    rows = Rows(501)
+    parts = read_all(rows, book, pages=1)
+    assert numbers(*parts) == set(range(501))
+    assert [len(part) for part in parts[:3]] == [0, 50, 50]
+
+
+def test_list_without_room_for_a_page_stays_where_it_is(book: PairBook) -> None:
+    for place in ("", "1000:200"):
+        part = kraken_lists.ended_orders(Rows(1_000), book, stretch(AT, place=place), Pages(0))
+        assert (part.rows, part.place, part.is_last) == ((), place, False)
+
+
+@given(seed=st.integers(0, 10**9), count=st.integers(0, 400), pages=st.integers(1, 5))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_nothing_is_missed_whatever_is_listed_late(book: PairBook, seed: int, count: int, pages: int) -> None:
+    """What was there at the first question is read, wherever rows come in meanwhile."""
+    chance = Random(seed)
+
+    def come_in(rows: Rows) -> None:
+        if chance.random() < 0.4 and rows.asked < 40:
+            for number in range(chance.randint(1, 60)):
+                rows.ids.insert(chance.randint(0, len(rows.ids)), f"N{rows.asked}-{number}")
+
+    rows = Rows(count, before=come_in)
+    assert numbers(*read_all(rows, book, pages)) == set(range(count))
+
+
+def test_list_from_which_rows_are_gone_is_begun_again(book: PairBook) -> None:
+    def lose(rows: Rows) -> None:
+        if rows.asked == 6:
+            del rows.ids[-7:]
+
+    rows = Rows(600, before=lose)
+    assert numbers(*read_all(rows, book)) == set(range(600))
+    assert rows.asked > 13
+
+
+@pytest.mark.parametrize("count", [40, 60, 500])
+def test_list_that_never_adds_up_raises(book: PairBook, count: int) -> None:
+    rows = Rows(count, counted=3)
+    with pytest.raises(CallFailed, match="a part of a list"):
+        read_all(rows, book)
+    assert rows.asked <= PART_PAGES
+
+
+def test_page_that_repeats_what_was_read_raises(book: PairBook) -> None:
+    def turn_round(rows: Rows) -> None:
+        if rows.asked == 3:
+            rows.ids = rows.ids[25:] + [f"N{number}" for number in range(25)]
+
+    with pytest.raises(CallFailed, match="a part of a list"):
+        read_all(Rows(400, before=turn_round), book)
+
+
+@pytest.mark.parametrize("place", ["x", "5", ":", "-1:5", "5:x"])
+def test_place_that_says_nothing_lets_the_list_begin_anew(book: PairBook, place: str) -> None:
+    part = kraken_lists.ended_orders(Rows(120), book, stretch(AT, place=place), Pages(9))
+    assert len(part.rows) == 120
 
 
 def listed(book: PairBook, raw: dict[str, Any]) -> ListedOrder:
@@ -307,7 +417,7 @@ def test_open_orders_that_are_counted_otherwise_fail(book: PairBook, count: Any)
 @pytest.mark.parametrize("answer", [{"closed": {}}, {"closed": [], "count": 0}, {"closed": {"O": order()}, "count": 1}])
 def test_closed_orders_without_a_count_or_an_end_fail(book: PairBook, answer: dict[str, Any]) -> None:
     with pytest.raises(CallFailed):
-        kraken_lists.ended_orders(lambda method, asked: answer, book, AT)
+        kraken_lists.ended_orders(lambda method, asked: answer, book, stretch(AT), as_long_as_it_takes)
 
 
 def trade(**changes: Any) -> dict[str, Any]:
@@ -317,8 +427,10 @@ def trade(**changes: Any) -> dict[str, Any]:
 
 def test_trades_on_margin_move_no_holdings(book: PairBook) -> None:
     rows = {"T1": trade(margin="12.5"), "T2": trade(margin="0.00000")}
-    found = kraken_lists.fills(lambda method, asked: {"trades": rows, "count": 2}, book, AT)
-    assert [one.execution.trade_id for one in found] == ["T2"]
+    found = kraken_lists.fills(
+        lambda method, asked: {"trades": rows, "count": 2}, book, stretch(AT), as_long_as_it_takes
+    )
+    assert [one.execution.trade_id for one in found.rows] == ["T2"]
 
 
 @pytest.mark.parametrize(
@@ -326,14 +438,21 @@ def test_trades_on_margin_move_no_holdings(book: PairBook) -> None:
 )
 def test_trade_that_cannot_be_read_fails_the_list(book: PairBook, changes: dict[str, Any]) -> None:
     with pytest.raises(CallFailed):
-        kraken_lists.fills(lambda method, asked: {"trades": {"T1": trade(**changes)}, "count": 1}, book, AT)
+        kraken_lists.fills(
+            lambda method, asked: {"trades": {"T1": trade(**changes)}, "count": 1},
+            book,
+            stretch(AT),
+            as_long_as_it_takes,
+        )
 
 
 @pytest.mark.parametrize("changes", [{"type": None}, {"asset": ""}, {"amount": "?"}, {"time": None}, {"fee": "NaN"}])
 def test_movement_that_cannot_be_read_fails_the_list(book: PairBook, changes: dict[str, Any]) -> None:
     row = {"type": "deposit", "asset": "ZUSD", "amount": "5", "fee": "0", "time": 1.8e9} | changes
     with pytest.raises(CallFailed):
-        kraken_lists.transfers(lambda method, asked: {"ledger": {"L1": row}, "count": 1}, book, AT)
+        kraken_lists.transfers(
+            lambda method, asked: {"ledger": {"L1": row}, "count": 1}, book, stretch(AT), as_long_as_it_takes
+        )
 
 
 # The check of an order that is not placed.
