@@ -114,8 +114,6 @@ def update(bot: Bot, *, actor: str, only: Collection[str] = EDITABLE, is_live: b
             symbol_before=before.get("symbol", stored.symbol),
             paper_broker_before=before.get("paper_broker", stored.paper_broker),
         )
-        if "paper_broker" in changes:
-            movements.arm_paper(stored)
         if "paper_equity_usd" in changes:
             baselines.move_paper_baselines(stored, stored.paper_equity_usd - before["paper_equity_usd"])
     return stored
@@ -129,8 +127,7 @@ def start(bot_id: int, *, actor: str, is_live: bool | None = None) -> Bot:
     with _locked_after_account(bot_id) as bot:
         _refuse_archived(bot, is_live)
         bot.attended_at = timezone.now()
-        if bot.status not in (BotStatus.RUNNING, BotStatus.PAUSED):
-            movements.arm_paper(bot)
+        movements.arm_started(bot)
         baselines.start_afresh(bot, actor=actor, now=bot.attended_at)
         _set_status(bot, BotStatus.RUNNING, "", actor)
         bot.last_error = ""

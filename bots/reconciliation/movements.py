@@ -178,6 +178,12 @@ def _to_be_armed(venue: str, others: QuerySet[Bot]) -> QuerySet[AccountSync]:
     return AccountSync.objects.filter(_is_old(), account=account)
 
 
+def arm_started(bot: Bot) -> None:
+    """Arm a bot's paper account at its venue, unless it trades there already: see ``arm_paper``."""
+    if bot.status not in (BotStatus.RUNNING, BotStatus.PAUSED):
+        arm_paper(bot)
+
+
 def arm_paper(bot: Bot) -> None:
     """Have the baseline of the venue's paper account taken anew, unless another bot trades there or something is held or open.
 
@@ -210,6 +216,8 @@ def carry(bot: Bot, *, symbol_before: str, paper_broker_before: str) -> None:
 
     The bot holds nothing. It is locked, in an audit unit.
     """
+    if bot.paper_broker != paper_broker_before:
+        arm_paper(bot)
     for position in bot.positions.all():
         account = Account.objects.filter(pk=account_name(bot.venue, is_live=position.is_live)).first()
         is_armed = AccountSync.objects.filter(account=account, baseline_at__isnull=False).exists()
