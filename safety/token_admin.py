@@ -36,11 +36,12 @@ LIVES = (
     ("365", "1 year"),
     (NEVER, "never: only where nobody could renew it in time"),
 )
+#: Short, since the page cuts longer ones; the rest is said below them.
 MEANINGS = {
-    Scope.READ: "read: looks, changes nothing",
-    Scope.ENGAGE: "engage: looks and halts trading. Harmless where it leaks",
-    Scope.OPERATE: "operate: also makes and runs paper bots, and changes what is sent",
-    Scope.TRADE: "trade: also sets bots live and sends live orders. Keep it like a venue's key",
+    Scope.READ: "read: look only",
+    Scope.ENGAGE: "engage: and halt trading",
+    Scope.OPERATE: "operate: and run paper bots",
+    Scope.TRADE: "trade: and trade live",
 }
 STATES = {"Works": "success", "Expired": "warning", "Stopped": "warning", "Revoked": "danger"}
 
@@ -54,7 +55,14 @@ class TokenForm(forms.Form):
         help_text="Which program it is for. The audit names the token by it: api:token:NAME.",
         widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
     )
-    scope = forms.ChoiceField(label="It may", widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL))
+    scope = forms.ChoiceField(
+        label="It may",
+        help_text=(
+            "Each may what the ones above it may. Operate also changes what is sent to people. Trade sets bots live and sends"
+            " live orders: keep it like a venue's key. None releases."
+        ),
+        widget=UnfoldAdminRadioSelectWidget(radio_style=VERTICAL),
+    )
     life = forms.ChoiceField(label="It expires after", choices=LIVES, widget=UnfoldAdminSelectWidget())
     reason = forms.CharField(
         label="Reason",
@@ -83,8 +91,8 @@ class ApiTokenAdmin(ReadOnlyModelAdmin):
     list_display: Any = ("name", "scope", "prefix_shown", "made", "last_used", "expires", "state")
     list_per_page = 50
     sortable_by = ()
-    fields = ("name", "scope", "prefix_shown", "made", "last_used", "expires", "state", "ended")
-    readonly_fields = ("prefix_shown", "made", "last_used", "expires", "state", "ended")
+    fields = ("name", "scope", "prefix_shown", "made", "last_used", "expires", "how_it_stands")
+    readonly_fields = ("prefix_shown", "made", "last_used", "expires", "how_it_stands")
     change_form_outer_before_template = "admin/safety/token_revoke.html"
 
     def get_urls(self) -> list[URLPattern]:
@@ -183,11 +191,12 @@ class ApiTokenAdmin(ReadOnlyModelAdmin):
         """Return whether it works."""
         return (api_tokens.why_dead(token, now=timezone.now()) or "works").partition(":")[0].capitalize()
 
-    @display(description="Why it does not work")
-    def ended(self, token: ApiToken) -> str:
-        """Return why it does not work, and who revoked it."""
-        why = api_tokens.why_dead(token, now=timezone.now())
-        return f"revoked {_utc(token.revoked_at)} by {token.revoked_by}" if token.revoked_at else why or "it works"
+    @display(description="State")
+    def how_it_stands(self, token: ApiToken) -> str:
+        """Return whether it works; if not why, and who revoked it."""
+        if token.revoked_at is not None:
+            return f"revoked {_utc(token.revoked_at)} by {token.revoked_by}"
+        return api_tokens.why_dead(token, now=timezone.now()) or "works"
 
     @display(description="")
     def revoke_button(self, token: ApiToken) -> SafeString | str:
