@@ -12,7 +12,8 @@ from pydantic import Field
 
 from bots import going_live, manager
 from bots.manager import BotActionError
-from bots.models import Bot
+from bots.models import Bot, Venue
+from bots.strategies import registry
 from safety import api_requests
 from safety.models import ApiRequest
 from safety.permissions import OPERATE_BOT, TRADE_LIVE
@@ -28,21 +29,29 @@ router = Router(tags=["bots"])
 class BotIn(Input):
     """A new bot. It is made on paper and stopped. ``params`` are the strategy's; what is left out takes its default."""
 
-    name: Text = Field(min_length=1, max_length=60)
-    venue: Text
-    symbol: Text
-    strategy: Text
-    capital_usd: Figure
-    params: dict[str, Any] = Field(default_factory=dict)
-    poll_seconds: WholeNumber = Field(5, ge=1, le=86_400)
+    name: Text = Field(min_length=1, max_length=60, description="Its own: no two bots share one.", examples=["Dips"])
+    venue: Text = Field(
+        description="Where it trades.", examples=[Venue.REPLAY.value], json_schema_extra={"enum": list(Venue.values)}
+    )
+    symbol: Text = Field(description="One that the venue has.", examples=["SPY"])
+    strategy: Text = Field(
+        description="How it trades.",
+        examples=["smart_dca"],
+        json_schema_extra={"enum": [strategy.key for strategy in registry.all()]},
+    )
+    capital_usd: Figure = Field(description="How much it may commit, in USD.", examples=["250"])
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Figures as decimal texts or whole numbers.", examples=[{}]
+    )
+    poll_seconds: WholeNumber = Field(5, ge=1, le=86_400, description="Seconds between two looks at the market.")
 
 
 class DryRunIn(Input):
     """From paper to live, or back. ``confirm`` is the bot's name; it and a reason are needed to go live."""
 
     dry_run: Flag
-    confirm: str = ""
-    reason: str = Field("", max_length=500)
+    confirm: Text = ""
+    reason: Text = Field("", max_length=500)
 
 
 @router.post("/bots", response={201: BotOut, **REFUSALS}, summary="Make a bot, on paper and stopped")

@@ -26,6 +26,8 @@ ALWAYS = {
     429: "Asked too often; Retry-After says how many seconds to wait",
     503: "Not safe to serve: the database does not answer",
 }
+#: What the server answers by itself, before anything of ours is asked.
+TOO_LONG = {"description": "The address is longer than the server reads"}
 ERROR = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorOut"}}}
 REDOC_SCRIPT = "ninja/redoc.standalone.js"
 #: The one address of another host that the script would load a picture from.
@@ -61,6 +63,7 @@ class ConsoleAPI(NinjaAPI):
         schema = super().get_openapi_schema(**options)
         for operations in schema["paths"].values():
             for operation in operations.values():
+                operation["responses"].setdefault(414, TOO_LONG)
                 if operation.get("security"):
                     told = {int(status) for status in operation["responses"]}
                     for status, what in ALWAYS.items():

@@ -5,6 +5,8 @@ from typing import Any
 #: What a bot's or an order's answer leads to: by the endpoint's address after /api, which parameter takes which field.
 BOT = {"bot_id": "$response.body#/id"}
 ORDER = {"client_order_id": "$response.body#/client_order_id"}
+#: What a bot's answer leads to besides: an order of it.
+ORDER_BODY = {"bot_id": "$response.body#/id", "side": "buy", "type": "market", "quantity": "0.015"}
 LEADS_TO: dict[tuple[str, str], tuple[dict[str, str], tuple[tuple[str, str], ...]]] = {
     ("post", "/bots"): (
         BOT,
@@ -43,3 +45,7 @@ def add_links(schema: dict[str, Any], prefix: str = "/api") -> None:
             }
             for other_method, other_path in targets
         }
+    order = paths[f"{prefix}/orders"]["post"]["operationId"]
+    made = paths[f"{prefix}/bots"]["post"]["responses"]
+    done = next(made[status] for status in made if str(status).startswith("2"))
+    done["links"][order] = {"operationId": order, "requestBody": ORDER_BODY}

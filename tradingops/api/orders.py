@@ -27,12 +27,14 @@ router = Router(tags=["orders"])
 class OrderIn(Input):
     """An order of a bot. ``limit_price`` is needed for a limit order, and for no other."""
 
-    bot_id: WholeNumber = Field(ge=1, le=2**63 - 1)
+    bot_id: WholeNumber = Field(ge=1, le=2**63 - 1, examples=[1])
     side: Side
     type: OrderType
-    quantity: Figure
-    limit_price: Figure | None = Field(None, validate_default=True)
-    reduce_only: Flag = False
+    quantity: Figure = Field(description="In base units: coins or shares.")
+    limit_price: Figure | None = Field(
+        None, validate_default=True, description="In the quote currency, for a limit order and for no other."
+    )
+    reduce_only: Flag = Field(False, description="It may only shrink the position.")
 
     @field_validator("limit_price")
     @classmethod
