@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import chain, halt, pipeline, replay, ticks
+from bench import api, chain, halt, pipeline, replay, ticks
 from bench.scratch import ROOT, scratch_postgres, scratch_sqlite
 from bench.table import BenchRow, markdown
 
@@ -38,6 +38,10 @@ def measure(*, quick: bool) -> list[BenchRow]:
     with scratch_postgres() as postgres:
         _say("order pipeline")
         rows += pipeline.run(postgres, quick=quick)
+    for scratch in (scratch_sqlite, scratch_postgres):
+        with scratch() as database:
+            _say(f"API on {database.vendor}")
+            rows += api.run(database, quick=quick)
     _say("audit chain")
     return rows + chain.run(quick=quick)
 

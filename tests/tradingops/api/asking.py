@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 from pydantic import BaseModel
 from pytest_django import Settings
@@ -70,7 +69,7 @@ def _plain(query: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(answer: HttpResponse) -> tuple[int, Any]:
+def _told(answer: Any) -> tuple[int, Any]:
     return answer.status_code, json.loads(answer.content)
 
 

@@ -164,7 +164,7 @@ class TestCancelOnPaper:
 
     def test_unknown_field_and_no_text_are_bad_input(self, script: Script, floor: Floor) -> None:
         order = self.resting()
-        for body in (
+        bodies: list[Any] = [
             {"why": "x"},
             {"reason": 7},
             {"reason": "x" * 501},
@@ -172,7 +172,8 @@ class TestCancelOnPaper:
             {"reason": "\ud800"},
             [],
             "x",
-        ):
+        ]
+        for body in bodies:
             assert script.post(f"/orders/{order.client_order_id}/cancel", body)[0] == 422, body
         assert Order.objects.get().status == "accepted"
 
