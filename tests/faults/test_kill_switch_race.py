@@ -41,7 +41,7 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[2]
 REPEATS = int(os.environ.get("KILL_RACE_REPEATS", "20"))
 PROCESSES, BOTS_EACH = 3, 2
-LATENCY_S = 0.03
+LATENCY_S = 0.1
 #: How long the venue is watched after the drain: a sender between its check and its socket would be through by then.
 WATCHED_S = 0.4
 
@@ -133,7 +133,7 @@ def settle() -> None:
 def test_after_drained_no_order_reaches_the_venue(racers: list[Runner], kraken: KrakenLoopback) -> None:
     chance = random.Random()
     thrower = racers[-1]
-    reached_after_engage = 0
+    under_way = 0
     for number in range(REPEATS):
         let_go()
         before = kraken.last_id()
@@ -150,8 +150,9 @@ def test_after_drained_no_order_reaches_the_venue(racers: list[Runner], kraken: 
         unanswered = [one for one in sent if one.answered is None or one.answered > thrown["drained_s"]]
         assert not unanswered, f"round {number}: an order was still on its way at the drain: {unanswered[:3]}"
         assert set(stragglers.values_list("status", flat=True)) <= {OrderStatus.DENIED}
-        reached_after_engage += sum(one.received > thrown["engaged_s"] for one in sent)
+        # Sent, and not answered yet or not even there, when the switch was thrown: what the drain has to wait for.
+        under_way += sum(one.answered is None or one.answered > thrown["engaged_s"] for one in sent)
         settle()
     # The drain had something to wait for, or this proved nothing.
-    assert reached_after_engage >= REPEATS / 10, "hardly any order was under way when the switch was thrown"
+    assert under_way >= REPEATS / 10, f"{under_way} orders were under way when the switch was thrown {REPEATS} times"
     check_chains()
