@@ -4,6 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Self
 
 import psycopg
 from django.db import connection
@@ -13,7 +14,10 @@ from tests.conftest import CommittedDatabase
 
 
 class Replica:
-    """A copy of a test's own database at one moment. No process may be connected while it is made or takes over."""
+    """A copy of a test's own database at one moment, gone at the end of ``with``.
+
+    No process may be connected while it is made or takes over.
+    """
 
     def __init__(self, database: CommittedDatabase) -> None:
         self._database = database
@@ -23,6 +27,14 @@ class Replica:
             _copy(database.path, Path(self._name))
         else:
             _on_server("CREATE DATABASE {} TEMPLATE {}", self._name, database.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A file goes with the test's directory.
+        if self._database.vendor != "sqlite":
+            _on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)", self._name)
 
     def take_over(self) -> None:
         """Put the copy in the database's place: what was committed since it was made is lost."""

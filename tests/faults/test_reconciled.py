@@ -212,9 +212,9 @@ def bought_by_a_tick(desk: Desk) -> Order:
 def test_order_that_the_database_lost_is_adopted_with_an_alarm(desk: Desk, committed_db: CommittedDatabase) -> None:
     assert desk.send(desk.intent(Side.SELL)) == 0
     compare(desk)
-    replica = Replica(committed_db)
-    lost = bought_by_a_tick(desk)
-    replica.take_over()
+    with Replica(committed_db) as replica:
+        lost = bought_by_a_tick(desk)
+        replica.take_over()
     assert not Order.objects.filter(client_order_id=lost.client_order_id).exists()
     desk.settle(RECONCILE, SWEEP, are_settled=lambda: Order.objects.filter(status="filled", side="buy").count() == 2)
     again = Order.objects.get(client_order_id=lost.client_order_id)
