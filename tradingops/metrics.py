@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from django.db import Error, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import NinjaAPI
@@ -54,7 +54,7 @@ def read_metrics(*, now: datetime) -> Sheet:
     try:
         for write in WRITERS:
             write(sheet, now)
-    except Error as error:
+    except (OperationalError, InterfaceError) as error:
         log.warning("metrics without the database: %s", type(error).__name__)
         if not connection.in_atomic_block:
             connection.close()
