@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from typing import Any
 
 from django.db import connection
 from django.db.models import Q, QuerySet
@@ -37,7 +38,7 @@ def is_anything_live() -> bool:
 
 
 @cache
-def _question(vendor: str) -> tuple[str, tuple[object, ...]]:
+def _question(vendor: str) -> tuple[str, tuple[Any, ...]]:
     """Return the statement, in one and made once: each health check asks it, and to make it takes longer than to ask."""
     parts = (rows.order_by().values_list("pk") for rows in (_set_live(), _live_positions(), _open_live_orders()))
     first, *others = parts

@@ -53,10 +53,10 @@ def test_nothing_is_kept_for_who_asks_later() -> None:
 
 
 def test_reading_that_fails_fails_for_one_and_the_next_one_reads_anew() -> None:
-    answers = iter([ValueError("no"), 7])
+    answers: list[int | ValueError] = [7, ValueError("no")]
 
     def read() -> int:
-        answer = next(answers)
+        answer = answers.pop()
         if isinstance(answer, ValueError):
             raise answer
         return answer
