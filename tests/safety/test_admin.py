@@ -10,11 +10,11 @@ from django.conf import settings
 
 from audit.models import OperatorEvent
 from safety import kill_switch
-from safety.admin_forms import EVENTS
 from safety.intents import Level
 from safety.limit_fields import FIELDS, LimitField
 from safety.limits import LimitBook
 from safety.models import KillRun, NotificationPrefs, RiskLimits, Setting
+from safety.notifications.messages import EVENTS
 from tests.bots.admin.conftest import Desk, desk
 from tests.bots.builders import floor
 
