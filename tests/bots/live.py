@@ -82,11 +82,14 @@ def live_desk(kraken: KrakenLoopback, settings: Settings, **changes: Any) -> Bot
 
 
 def wait_for_price(symbol: str = BTC) -> None:
-    """Wait until Kraken's feed has a price: on a busy machine its first answer takes longer than a tick waits for it."""
+    """Wait until Kraken's feed has a price and the market's status: on a busy machine its first answers take longer than
+    whoever asks waits for them.
+    """
 
     def ask() -> object:
+        feed, now = feed_for("kraken"), timezone.now()
         try:
-            return feed_for("kraken").quote(symbol, timezone.now())
+            return feed.market_status(symbol, now) and feed.quote(symbol, now)
         except MarketDataError:
             return None
 

@@ -1,21 +1,25 @@
 """``manage.py reconcile``: 0 when both sides agree, 2 when they differ, 3 when that could not be told."""
 
 import json
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from pytest_django import Settings
 
+from bots.brokers.factory import forget_brokers
 from bots.management.commands import reconcile as command
-from bots.models import Bot
+from bots.models import AccountSync, Bot, RateCounter
 from bots.reconciliation import turns
 from tests.bots.builders import make_bot
 from tests.bots.live import live_desk, live_intent, send
 from tests.bots.reconciliation.desk import round_at
 from tests.conftest import CommittedDatabase
-from tests.loopback import faults
+from tests.loopback import faults, limits
 from tests.loopback.client import KrakenLoopback
 
 pytestmark = pytest.mark.usefixtures("committed_db")
@@ -99,6 +103,30 @@ def test_first_sight_of_a_shortage_is_not_called_one(bot: Bot, kraken: KrakenLoo
     round_at()
     kraken.set_balance("XXBT", "0.2")
     assert ran()[0] == 3
+
+
+@pytest.mark.usefixtures("hurried")
+def test_long_history_that_is_being_read_is_3_and_says_how_far(
+    bot: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round_at()
+    then = timezone.now() - timedelta(hours=2)
+    AccountSync.objects.update(baseline_at=then, history_at=then, history_since=then)
+    with time_machine.travel(timezone.now() - timedelta(hours=1), tick=True):
+        order_id = kraken.place("sell", "0.02", price="150")
+        for _ in range(180):
+            kraken.fill(order_id, "0.0001")
+    # The smallest limit: what it lets the command ask is not enough for so many trades.
+    limits.restore(monkeypatch)
+    forget_brokers()
+    RateCounter.objects.all().delete()
+    code, text = ran()
+    assert code == 3
+    assert "kraken (live): COULD NOT BE TOLD: reading the account's history: trades up to " in text
+    code, found = told()
+    assert (code, found["accounts"][0]["result"]) == (3, "unknown")
+    assert found["accounts"][0]["reason"]
+    assert found["accounts"][0]["differences"] == []
 
 
 @pytest.mark.usefixtures("hurried")

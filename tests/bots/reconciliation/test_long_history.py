@@ -15,7 +15,7 @@ from pytest_django import Settings
 from bots import going_live
 from bots.brokers import alpaca_lists
 from bots.brokers.factory import forget_brokers
-from bots.models import Account, AccountMovement, AccountSync, AssetBaseline, Bot, RateCounter, ReconciliationRun
+from bots.models import Account, AccountMovement, AccountSync, AssetBaseline, Bot, Order, RateCounter, ReconciliationRun
 from bots.order_states import OrderStatus
 from bots.reconciliation import chores, passes
 from bots.reconciliation.engine import reconcile
@@ -30,6 +30,9 @@ pytestmark = [pytest.mark.usefixtures("committed_db"), pytest.mark.timeout(900)]
 
 ROUND_S = chores.READ_ON_EVERY.total_seconds()
 DECAY = 0.33
+KINDS = ("external_fill", "deposit")
+#: Three pages of ended orders.
+ORDERS = 110
 
 
 @pytest.fixture
@@ -91,9 +94,14 @@ def read_on(kraken: KrakenLoopback, rounds_max: int) -> list[ReconciliationRun]:
     raise AssertionError([(one.state, one.reason) for one in runs[-5:]])
 
 
-def is_counted_once(fills: int, deposits: int) -> None:
+def is_counted_once(kraken: KrakenLoopback, fills: int, deposits: int) -> None:
+    """Fail unless each trade of others in the venue's own ledger counts once, with its two sides, and nothing else does."""
+    ours = set(Order.objects.filter(bot__isnull=False).values_list("venue_order_id", flat=True))
+    there = [id_ for id_, trade in kraken.trades().items() if trade["ordertxid"] not in ours]
+    assert len(there) == fills
     moved = AccountMovement.objects.filter(counts=True, undone_at__isnull=True)
-    assert moved.filter(kind="external_fill").count() == 2 * fills
+    references = moved.filter(kind="external_fill").values_list("reference", flat=True)
+    assert sorted(references) == sorted(2 * [f"fill:{one}" for one in there])
     assert moved.filter(kind="deposit").count() == deposits
     assert baseline("BTC") == Decimal("0.5") - fills * Decimal("0.0001")
 
@@ -110,7 +118,7 @@ def test_thousand_fills_and_thousands_of_ledger_rows_are_read_on_the_smallest_ti
     assert {one.state for one in runs[:-1]} == {"waits"}
     assert all("reading the account's history" in one.reason for one in runs[:-1])
     assert all(one.figures == {} for one in runs[:-1])
-    is_counted_once(1_000, 200)
+    is_counted_once(kraken, 1_000, 200)
     assert_agrees(kraken, starter)
     assert not [one for one in kraken.log() if "Rate limit" in one.outcome]
     assert alarms("reconciliation_mismatch") == []
@@ -137,11 +145,26 @@ def test_long_history_is_read_over_rounds_while_more_comes_in(starter: Bot, krak
     ]
     assert send(live_intent(starter, Side.SELL, "0.1")).order.status == OrderStatus.FILLED
     read_on(kraken, rounds_max=40)
-    is_counted_once(195, 33)
+    is_counted_once(kraken, 195, 33)
     assert_agrees(kraken, starter)
     assert open_differences() == []
     assert alarms("reconciliation_mismatch") == []
     assert send(live_intent(starter, quantity="0.2")).denials == ()
+
+
+def test_many_ended_orders_are_read_over_rounds_and_each_is_known(starter: Bot, kraken: KrakenLoopback) -> None:
+    with time_machine.travel(timezone.now() - timedelta(minutes=60), tick=True):
+        placed = []
+        for _ in range(ORDERS):
+            placed.append(kraken.place("sell", "0.01", price="150"))
+            kraken.fill(placed[-1], "0.0001")
+            kraken.cancel(placed[-1])
+    runs = read_on(kraken, rounds_max=40)
+    assert len(runs) > 2
+    is_counted_once(kraken, ORDERS, 0)
+    assert_agrees(kraken, starter)
+    known = Order.objects.filter(status=OrderStatus.EXTERNAL, external_ended_at__isnull=False)
+    assert sorted(known.values_list("venue_order_id", flat=True)) == sorted(placed)
 
 
 @pytest.mark.parametrize("path", ["TradesHistory", "Ledgers"])
@@ -152,28 +175,7 @@ def test_page_that_fails_loses_nothing_of_what_was_read(starter: Bot, kraken: Kr
     kraken.fault(faults.Fault(path, faults.Reply.HALF, skip=1, count=2))
     states = [run.state for run in read_on(kraken, rounds_max=40)]
     assert "failed" in states
-    is_counted_once(120, 20)
-    assert_agrees(kraken, starter)
-
-
-def test_process_that_dies_between_counting_and_keeping_doubles_nothing(
-    starter: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trade(kraken, fills=120, deposits=20)
-
-    def dies(*args: object) -> int:
-        raise SystemExit
-
-    for _ in range(2):
-        pass_time(kraken)
-        with monkeypatch.context() as patched:
-            patched.setattr("bots.reconciliation.history.movements.undo_ours", dies)
-            patched.setattr("bots.reconciliation.reading.history.keep", dies)
-            with pytest.raises(SystemExit):
-                due_round()
-        AccountSync.objects.update(holder="")
-    read_on(kraken, rounds_max=40)
-    is_counted_once(120, 20)
+    is_counted_once(kraken, 120, 20)
     assert_agrees(kraken, starter)
 
 
@@ -246,21 +248,32 @@ def test_long_activities_of_alpaca_are_read_over_rounds(
         monkeypatch.setattr(alpaca_lists, name, size)
     paper_desk(alpaca)
     assert reconcile("alpaca", is_live=False, trigger="test").state == "agrees"
-    for _ in range(150):
-        alpaca.paper.place("buy", "0.1")
-        alpaca.paper.activity("CSD", "1.01")
-    states = []
+    then = timezone.now() - timedelta(days=12)
+    AccountSync.objects.update(baseline_at=then, history_at=then, history_since=then)
+    # So long ago that what is read again each time, which is days of orders, holds nothing of it.
+    with time_machine.travel(timezone.now() - timedelta(days=10), tick=True):
+        paid = [alpaca.paper.activity("CSD", "1.01") for _ in range(150)]
+        for _ in range(150):
+            alpaca.paper.place("buy", "0.1")
+    runs = []
     for _ in range(30):
-        # Of the limit's share for long histories so much is left: 15 pages.
+        # Of the limit's share for long histories so much is left: about 15 pages.
         RateCounter.objects.filter(account="alpaca-paper").update(empty_at=timezone.now() + timedelta(seconds=20))
-        states.append(reconcile("alpaca", is_live=False, trigger="test").state)
+        runs.append(reconcile("alpaca", is_live=False, trigger="test"))
         pass_time(seconds=0)
-        if states[-1] == "agrees":
+        if runs[-1].state == "agrees":
             break
-    assert (states[-1], set(states[:-1])) == ("agrees", {"waits"})
-    assert len(states) > 2
+    assert runs[-1].state == "agrees", runs[-1].reason
+    # 15 pages of each of the three lists.
+    assert 3 < len(runs) <= 20
+    assert {(one.state, one.reason.split(":")[0].split(" since")[0]) for one in runs[:-1]} == {
+        ("waits", "reading the account's history")
+    }
     rows = {one.asset: one.quantity for one in AssetBaseline.objects.filter(account_id="alpaca-paper")}
     assert rows["AAPL"] == Decimal(alpaca.paper.positions()["AAPL"]) == 15
     assert rows["USD"] == Decimal(alpaca.paper.cash())
     counted = AccountMovement.objects.filter(account_id="alpaca-paper", counts=True)
-    assert (counted.filter(kind="external_fill").count(), counted.filter(kind="deposit").count()) == (300, 150)
+    references = {kind: sorted(counted.filter(kind=kind).values_list("reference", flat=True)) for kind in KINDS}
+    # A trade has two sides.
+    assert references["external_fill"] == sorted(2 * [f"fill:{one}" for one in alpaca.paper.trades()])
+    assert references["deposit"] == sorted(f"transfer:{one}" for one in paid)
