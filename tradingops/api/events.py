@@ -10,7 +10,7 @@ from audit.models import EventKind, OrderEvent
 from tradingops.api.auth import caller_of
 from tradingops.api.errors import REFUSALS
 from tradingops.api.paging import Listing, WindowIn, answer, page_of, within
-from tradingops.api.values import DecimalText, Output, RowId, Text, Time, text_of
+from tradingops.api.values import DecimalText, Output, RowId, Text, Time, instant_text, text_of
 
 router = Router(tags=["order events"])
 VIEW = "audit.view_orderevent"
@@ -68,31 +68,32 @@ def list_events(request: HttpRequest, asked: Annotated[EventsIn, Query()]) -> Ht
     if asked.is_live is not None:
         wanted["is_live"] = int(asked.is_live)
     listing = Listing("order-events", "ts" if asked.is_window else "")
-    events, after = page_of(OrderEvent.objects.filter(within(asked, "ts"), **wanted), listing, asked)
-    return answer(EventPage(items=[shown(event) for event in events], next=after))
+    rows = OrderEvent.objects.filter(within(asked, "ts"), **wanted)
+    events, after = page_of(rows.values_list(*EventOut.model_fields, named=True), listing, asked)
+    return answer({"items": [values_of(event) for event in events], "next": after})
 
 
-def shown(event: OrderEvent) -> EventOut:
-    """Return an order event as the API shows it."""
-    return EventOut(
-        id=event.pk,
-        seq=event.seq,
-        ts=event.ts,
-        bot_id=event.bot_id,
-        client_order_id=event.client_order_id,
-        venue=event.venue,
-        symbol=event.symbol,
-        side=event.side,
-        ord_type=event.ord_type,
-        price=text_of(event.price),
-        amount=text_of(event.amount),
-        venue_order_id=event.venue_order_id,
-        event=EventKind(event.event),
-        status=event.status,
-        reason=event.reason,
-        is_live=bool(event.is_live),
-        actor=event.actor,
-        details=event.details,
-        prev_hash=event.prev_hash,
-        hash=event.hash,
-    )
+def values_of(event: OrderEvent) -> dict[str, Any]:
+    """Return what EventOut shows of a row, as JSON has it."""
+    return {
+        "id": event.id,
+        "seq": event.seq,
+        "ts": instant_text(event.ts),
+        "bot_id": event.bot_id,
+        "client_order_id": event.client_order_id,
+        "venue": event.venue,
+        "symbol": event.symbol,
+        "side": event.side,
+        "ord_type": event.ord_type,
+        "price": text_of(event.price),
+        "amount": text_of(event.amount),
+        "venue_order_id": event.venue_order_id,
+        "event": event.event,
+        "status": event.status,
+        "reason": event.reason,
+        "is_live": bool(event.is_live),
+        "actor": event.actor,
+        "details": event.details,
+        "prev_hash": event.prev_hash,
+        "hash": event.hash,
+    }

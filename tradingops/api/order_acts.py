@@ -17,7 +17,7 @@ from tradingops.api import orders
 from tradingops.api.auth import caller_of
 from tradingops.api.bot_acts import NO_REASON, ReasonIn
 from tradingops.api.errors import REFUSALS, Refused
-from tradingops.api.order_shapes import OrderOut, OrderPage, shown
+from tradingops.api.order_shapes import COLUMNS, OrderOut, OrderPage, shown, values_of
 from tradingops.api.paging import Listing, WindowIn, answer, page_of, refuse_parameters, within
 from tradingops.api.values import RowId, Text
 
@@ -48,8 +48,8 @@ def list_orders(request: HttpRequest, asked: Annotated[OrdersIn, Query()]) -> Ht
     caller_of(request).require(VIEW)
     rows = Order.objects.filter(within(asked, "created_at"), **asked.model_dump(exclude_none=True, include=FILTERS))
     listing = Listing("orders", "created_at" if asked.is_window else "")
-    found, after = page_of(rows, listing, asked)
-    return answer(OrderPage(items=[shown(order) for order in found], next=after))
+    found, after = page_of(rows.values_list(*COLUMNS, named=True), listing, asked)
+    return answer({"items": [values_of(order) for order in found], "next": after})
 
 
 @router.get("/orders/{client_order_id}", response={200: OrderOut, **REFUSALS}, summary="Look at one order")

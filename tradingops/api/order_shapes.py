@@ -1,12 +1,21 @@
 """An order as the API shows it."""
 
+from typing import Any
+
 from pydantic import Field
 
 from audit.decimals import decimal_text
 from bots.models import Order, Venue
 from bots.order_states import OrderStatus
 from safety.intents import OrderType, Side
-from tradingops.api.values import DecimalText, Output, RowId, Time, text_of
+from tradingops.api.values import DecimalText, Output, RowId, Time, instant_or_none, instant_text, text_of
+
+#: What a page of orders is made from: half of what an order has.
+COLUMNS = (
+    "id", "client_order_id", "bot_id", "venue", "symbol", "side", "type", "status", "quantity", "filled_quantity", "limit_price",
+    "filled_notional", "fees", "reduce_only", "is_live", "venue_order_id", "cancel_requested_at", "actor", "reason",
+    "created_at", "updated_at",
+)  # fmt: skip
 
 
 class OrderOut(Output):
@@ -46,25 +55,31 @@ class OrderPage(Output):
 
 def shown(order: Order) -> OrderOut:
     """Return an order as the API shows it."""
-    return OrderOut(
-        client_order_id=order.client_order_id,
-        bot_id=order.bot_id,
-        venue=Venue(order.venue),
-        symbol=order.symbol,
-        side=Side(order.side),
-        type=OrderType(order.type),
-        status=OrderStatus(order.status),
-        quantity=decimal_text(order.quantity),
-        filled_quantity=decimal_text(order.filled_quantity),
-        limit_price=text_of(order.limit_price),
-        average_price=text_of(order.average_price),
-        fees=decimal_text(order.fees),
-        reduce_only=order.reduce_only,
-        is_live=order.is_live,
-        venue_order_id=order.venue_order_id,
-        cancel_requested_at=order.cancel_requested_at,
-        actor=order.actor,
-        reason=order.reason,
-        created_at=order.created_at,
-        updated_at=order.updated_at,
-    )
+    return OrderOut(**values_of(order))
+
+
+def values_of(order: Order) -> dict[str, Any]:
+    """Return what OrderOut shows of an order, or of a row with the columns in ``COLUMNS``, as JSON has it."""
+    filled = order.filled_quantity
+    return {
+        "client_order_id": order.client_order_id,
+        "bot_id": order.bot_id,
+        "venue": order.venue,
+        "symbol": order.symbol,
+        "side": order.side,
+        "type": order.type,
+        "status": order.status,
+        "quantity": decimal_text(order.quantity),
+        "filled_quantity": decimal_text(filled),
+        "limit_price": text_of(order.limit_price),
+        "average_price": decimal_text(order.filled_notional / filled) if filled else None,
+        "fees": decimal_text(order.fees),
+        "reduce_only": order.reduce_only,
+        "is_live": order.is_live,
+        "venue_order_id": order.venue_order_id,
+        "cancel_requested_at": instant_or_none(order.cancel_requested_at),
+        "actor": order.actor,
+        "reason": order.reason,
+        "created_at": instant_text(order.created_at),
+        "updated_at": instant_text(order.updated_at),
+    }

@@ -15,9 +15,10 @@ from enum import Enum
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from pydantic import BaseModel, Field, ValidationInfo, model_validator
+from pydantic_core import to_json
 
 from tradingops.api.errors import Refused
 from tradingops.api.values import ID_MAX, Input, Instant, Text
@@ -26,7 +27,6 @@ LIMIT_MAX = 500
 CURSOR = re.compile(r"[A-Za-z0-9_-]{1,200}", re.ASCII)
 WRITTEN = re.compile(r"([a-z-]{1,20})\.([0-9a-f]{12})\.([0-9]{1,19})(?:\.([0-9T:.-]{1,26}))?", re.ASCII)
 
-M = TypeVar("M", bound=Model)
 T = TypeVar("T")
 
 
@@ -100,13 +100,20 @@ class Mark:
     at: datetime | None = None
 
 
-def page_of(rows: QuerySet[M], listing: Listing, asked: PageIn) -> tuple[list[M], str | None]:
-    """Return one page of ``rows`` and the cursor of the next, None on the last. Raises Refused (422) for a bad cursor."""
+def page_of(rows: QuerySet[Any, T], listing: Listing, asked: PageIn) -> tuple[list[T], str | None]:
+    """Return one page of ``rows`` and the cursor of the next, None on the last. Raises Refused (422) for a bad cursor.
+
+    Rows are models, or named values with their ``id``: those cost half as much where a page of them is only shown.
+    """
     start = start_of(listing, asked)
     if start is not None:
         rows = rows.filter(listing.after(start))
     found = list(rows.order_by(*listing.fields)[: asked.limit + 1])
-    return cut(found, listing, asked, lambda row: Mark(row.pk, getattr(row, listing.time) if listing.time else None))
+    return cut(found, listing, asked, lambda row: _mark(row, listing))
+
+
+def _mark(row: Any, listing: Listing) -> Mark:
+    return Mark(row.id, getattr(row, listing.time) if listing.time else None)
 
 
 def cut(found: list[T], listing: Listing, asked: PageIn, mark: Callable[[T], Mark]) -> tuple[list[T], str | None]:
@@ -136,9 +143,13 @@ def within(asked: WindowIn, field: str) -> Q:
     return Q(**{name: moment for name, moment in bounds.items() if moment is not None})
 
 
-def answer(body: BaseModel, status: int = HTTPStatus.OK) -> HttpResponse:
-    """Return a body that was checked when it was made, as it is: to check a page of rows twice would double its cost."""
-    return HttpResponse(body.model_dump_json(), status=status, content_type="application/json; charset=utf-8")
+def answer(body: BaseModel | Mapping[str, Any], status: int = HTTPStatus.OK) -> HttpResponse:
+    """Return a body as it is: one that was checked when it was made, or plain values of our own for a page of many rows.
+
+    What plain values look like is held by the tests, which check each list against its schema.
+    """
+    content = body.model_dump_json() if isinstance(body, BaseModel) else to_json(body)
+    return HttpResponse(content, status=status, content_type="application/json; charset=utf-8")
 
 
 def _write(mark: Mark, listing: Listing, asked: PageIn) -> str:

@@ -66,7 +66,8 @@ def _instant(value: object) -> object:
         raise ValueError(f"there is no such time; {INSTANT_WANTED}") from error
 
 
-def _instant_text(moment: datetime) -> str:
+def instant_text(moment: datetime) -> str:
+    """Return a moment as the API shows it: UTC to the microsecond, ending in Z."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -88,7 +89,7 @@ Instant = Annotated[datetime, BeforeValidator(_instant), _schema("date-time", ex
 #: A moment that is told: UTC to the microsecond, ending in Z.
 Time = Annotated[
     datetime,
-    PlainSerializer(_instant_text, return_type=str),
+    PlainSerializer(instant_text, return_type=str),
     _schema("date-time", examples=["2026-01-31T14:05:09.000000Z"]),
 ]
 #: A decimal that is told, as a plain text: never a float, never an exponent.
@@ -106,3 +107,8 @@ PathId = Annotated[int, Path(ge=1, le=ID_MAX, examples=[7])]
 def text_of(figure: Decimal | None) -> str | None:
     """Return a figure as the API shows it, None where there is none."""
     return None if figure is None else decimal_text(figure)
+
+
+def instant_or_none(moment: datetime | None) -> str | None:
+    """Return a moment as the API shows it, None where there is none."""
+    return None if moment is None else instant_text(moment)
