@@ -105,7 +105,11 @@ def _verdict(run: ReconciliationRun | None, seen: AccountView) -> int:
 WORDS = {AGREES: "agrees", DIFFERS: "DIFFERS", COULD_NOT: "COULD NOT BE TOLD"}
 
 
-def _why(run: ReconciliationRun | None) -> str:
+def _why(run: ReconciliationRun | None, seen: AccountView) -> str:
+    """Return why it could not be told; where something differs, how much of the history is still to be read."""
+    verdict = _verdict(run, seen)
+    if verdict != COULD_NOT:
+        return seen.reading if verdict == DIFFERS else ""
     if run is None:
         return "another round of this account is under way, and does not end"
     if run.state == RunState.WAITS:
@@ -117,7 +121,7 @@ def _text(found: Iterable[Found]) -> list[str]:
     lines = []
     for run, seen in found:
         verdict = _verdict(run, seen)
-        why = _why(run) if verdict == COULD_NOT else ""
+        why = _why(run, seen)
         lines.append(
             f"{seen.venue} ({'live' if seen.is_live else 'paper'}): {WORDS[verdict]}{f': {why}' if why else ''}"
         )
@@ -137,7 +141,7 @@ def _plain(run: ReconciliationRun | None, seen: AccountView) -> dict[str, Any]:
         "venue": seen.venue,
         "is_live": seen.is_live,
         "result": {AGREES: "agrees", DIFFERS: "differs", COULD_NOT: "unknown"}[verdict],
-        "reason": _why(run) if verdict == COULD_NOT else "",
+        "reason": _why(run, seen),
         "compared_at": _stamp(seen.sound_at),
         "differences": [
             {"id": one.pk, "kind": one.kind, "asset": one.asset, "symbol": one.symbol, "text": one.text,
