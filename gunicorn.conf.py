@@ -16,7 +16,8 @@ bind = f"{_host}:{_environment.port}"
 wsgi_app = "tradingops.wsgi:application"
 # Threads, since requests wait for the database and event streams hold one each; two processes, so that one may die. Streams
 # take six threads of a process at most (tradingops/api/stream_hub.py), so that the kill switch finds one.
-worker_class = "gthread"
+# With threads, and a bound on how slowly a request may come in.
+worker_class = "tradingops.web_worker.BoundedWorker"
 workers = 2
 threads = 12
 # Loaded once and shared: half the memory and half the time to the first answer.

@@ -64,6 +64,7 @@ MIDDLEWARE = [
     "tradingops.middleware.content_security_policy",
     "tradingops.api.answers.one_error_shape",
     "tradingops.middleware.no_null_characters",
+    "tradingops.middleware.whole_forms",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
