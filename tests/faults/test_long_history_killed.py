@@ -47,6 +47,7 @@ def round_of_a_process(desk: Desk, kraken: KrakenLoopback, **options: str) -> ob
     return desk.chores(RECONCILE, **options)
 
 
+@pytest.mark.fault(9)
 @pytest.mark.parametrize("point", IN_A_PART)
 def test_process_killed_while_a_long_history_is_read_doubles_and_misses_nothing(
     kraken_desk: Desk, kraken: KrakenLoopback, point: str

@@ -152,6 +152,7 @@ def test_long_history_is_read_over_rounds_while_more_comes_in(starter: Bot, krak
     assert send(live_intent(starter, quantity="0.2")).denials == ()
 
 
+@pytest.mark.slow
 def test_many_ended_orders_are_read_over_rounds_and_each_is_known(starter: Bot, kraken: KrakenLoopback) -> None:
     with time_machine.travel(timezone.now() - timedelta(minutes=60), tick=True):
         placed = []
@@ -167,6 +168,7 @@ def test_many_ended_orders_are_read_over_rounds_and_each_is_known(starter: Bot, 
     assert sorted(known.values_list("venue_order_id", flat=True)) == sorted(placed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["TradesHistory", "Ledgers"])
 def test_page_that_fails_loses_nothing_of_what_was_read(starter: Bot, kraken: KrakenLoopback, path: str) -> None:
     trade(kraken, fills=120, deposits=20)
@@ -241,6 +243,7 @@ def test_progress_that_cannot_be_read_begins_anew(reading: dict[str, object]) ->
     assert passes.under_way(AccountSync(reading=reading)) is None
 
 
+@pytest.mark.slow
 def test_long_activities_of_alpaca_are_read_over_rounds(
     alpaca: AlpacaLoopback, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
