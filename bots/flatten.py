@@ -165,6 +165,8 @@ def _sell_at_venue(bot: Bot, run: KillRun, market: Market) -> Left:
         quantity = _sellable(books, market)
     if not books.open_orders and quantity is not None:
         quantity = really_there(bot, quantity, market.view.rules)
+        if not quantity:
+            return _held(bot, "nothing of its shares is left since they were changed: see the Reconciliation page")
         submission = executor.submit_to_venue(_intent(bot, run, quantity, market, timezone.now()), market)
         if submission.is_denied:
             codes = ", ".join(denial.code for denial in submission.denials)

@@ -227,6 +227,9 @@ def _plan_errand(kept: Sequence[Proposal | CancelProposal], books: BotBooks, out
             if wanted.side == Side.SELL:
                 rules = errand.market.view.rules
                 wanted = replace(wanted, quantity=really_there(books.bot, wanted.quantity, rules))
+            if not wanted.quantity:
+                # Its shares were made fewer a moment ago, and none is left: the next tick says so.
+                continue
             errand.orders.append((proposal, wanted))
             continue
         order = _resting(proposal, books)

@@ -139,6 +139,11 @@ def _still_so(account: Account, found: Difference, seen: Seen | None, now: datet
     if found.venue is None or seen is None or shown is None or shown != seen:
         raise SettleError("The figures moved since the page was loaded. Look at them again: they are the new ones now.")
     sync = AccountSync.objects.filter(account=account).first()
+    if sync is not None and sync.reading_since is not None:
+        # What is not read yet may explain a part of it, and would then be counted on top of what was accepted.
+        raise SettleError(
+            "The account's history is being read, and may explain it. Look at it again when that is done."
+        )
     if sync is None or sync.baseline_at is None or now - found.seen_at > SEEN_WITHIN:
         raise SettleError("The venue's figure is older than 5 minutes. Reconcile first, then look at it again.")
     books, asset = read_books(account), found.asset

@@ -127,7 +127,8 @@ def offer(difference: Difference) -> Offer | None:
         later = AccountMovement.objects.filter(
             account=account, asset=asset, counts=True, undone_at__isnull=True, happened_at__gte=since
         )
-        others = later.exclude(kind=MovementKind.SHARE_CHANGE)
+        # What an earlier change of that day brought the books they held already when this one came.
+        others = later.exclude(kind=MovementKind.SHARE_CHANGE).exclude(reference__in=_carried(account, asset))
         moved = sum(others.values_list("quantity", flat=True), ZERO)
         holdings = _holdings(account, asset, since)
         owned = owner - change - moved
@@ -187,6 +188,20 @@ def cancel_resting(account: Account, assets: Iterable[str], *, actor: str = ACTO
                 request_cancel(order, timezone.now(), actor=actor, reason=reason)
                 count += 1
     return count
+
+
+def book_after(bot: Bot, account_name: str) -> Decimal | None:
+    """Return what a bot's book would hold once the open change of its shares is carried into it; None without one."""
+    rows = Difference.objects.filter(account_id=account_name, kind=DifferenceKind.SHARES, asset=bot.symbol)
+    found = rows.filter(closed_at__isnull=True).select_related("account").first()
+    offered = None if found is None else offer(found)
+    return None if offered is None else next((one.after for one in offered.parts if one.bot_id == bot.pk), None)
+
+
+def _carried(account: Account, asset: str) -> list[str]:
+    """Return the references of what persons carried into the books of an asset."""
+    rows = Difference.objects.filter(account=account, kind=DifferenceKind.SHARES, asset=asset)
+    return [f"settled:{one}" for one in rows.values_list("pk", flat=True)]
 
 
 def _key(asset: str) -> str:
