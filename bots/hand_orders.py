@@ -1,6 +1,6 @@
 """Orders by hand: what a person or a script asks for directly, through the same gate and executor as a bot's own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 
@@ -38,7 +38,7 @@ class HandOrder:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """What makes an order one that can be asked for again: the id that is drawn for it, and when this was asked for."""
+    """The id that is drawn for an order, which makes it one that can be asked for again, and when it was asked for."""
 
     client_order_id: str
     asked_at: datetime
@@ -51,17 +51,19 @@ def place_order(
 
     For any bot that is not archived, on paper or live as the bot is; ``is_live`` is what the caller took it for when he asked
     for the rights. Without a market the order is denied, and audited, like any other. Must not be called inside a transaction.
-    With ``once`` the order has this id, and one that has it already stands: it comes back, and nothing is sent. It is as old as
-    the asking, so that what froze in between is not sent late.
+    With ``once`` the order has this id, and one that has it already stands: it comes back, and nothing is sent. What froze since
+    it was first asked for is not sent late.
+    An order is as old as the asking and judged once its market is there: a slow market makes it older, not one from the future.
     Raises Bot.DoesNotExist, and BotActionError for an archived bot or one that is not what the caller took it for.
     """
+    once = once or Once(new_order_id(), timezone.now())
     bot = Bot.objects.get(pk=bot_id)
     if bot.status == BotStatus.ARCHIVED:
         raise BotActionError("The bot is archived: it can't trade any more.")
     if is_live is not None and is_live != bot.is_live:
         raise BotActionError("The bot was set live or to paper meanwhile. Look at it again before you order.")
     try:
-        market = market_for(bot.venue, bot.symbol, timezone.now())
+        market = _as_of_now(market_for(bot.venue, bot.symbol, timezone.now()))
     except MarketDataError as error:
         market = _no_market(bot, error)
     intent = _intent(bot, wanted, actor, leg="hand", once=once)
@@ -99,7 +101,8 @@ def close_at_venue(bot_id: int, *, actor: str) -> executor.Submission:
     if not quantity:
         raise BotActionError("There is nothing left to close: what rested was sold meanwhile. The bot is paused.")
     wanted = HandOrder(Side.SELL, OrderType.MARKET, quantity, None, True, "Close the position now, asked for by hand")
-    return executor.submit_to_venue(_intent(bot, wanted, actor, leg="close"), market_of(bot))
+    intent = _intent(bot, wanted, actor, leg="close", once=Once(new_order_id(), timezone.now()))
+    return executor.submit_to_venue(intent, market_of(bot))
 
 
 def sellable(held: Decimal, rules: InstrumentRules) -> Decimal:
@@ -113,6 +116,11 @@ def market_of(bot: Bot) -> Market:
         return market_for(bot.venue, bot.symbol, timezone.now())
     except MarketDataError as error:
         raise BotActionError(f"There is no market to trade in now: {error}") from error
+
+
+def _as_of_now(market: Market) -> Market:
+    """Return a market as of now: to load it may have taken seconds, and its quote may be newer than the asking."""
+    return replace(market, view=replace(market.view, now=timezone.now()))
 
 
 def _no_market(bot: Bot, error: MarketDataError) -> Market:
@@ -144,9 +152,9 @@ def _cancel(order: Order, actor: str) -> None:
         return
 
 
-def _intent(bot: Bot, wanted: HandOrder, actor: str, *, leg: str, once: Once | None = None) -> OrderIntent:
+def _intent(bot: Bot, wanted: HandOrder, actor: str, *, leg: str, once: Once) -> OrderIntent:
     return OrderIntent(
-        client_order_id=new_order_id() if once is None else once.client_order_id,
+        client_order_id=once.client_order_id,
         bot_id=bot.pk,
         venue=bot.venue,
         symbol=bot.symbol,
@@ -156,7 +164,7 @@ def _intent(bot: Bot, wanted: HandOrder, actor: str, *, leg: str, once: Once | N
         limit_price=wanted.limit_price,
         reduce_only=wanted.reduce_only,
         is_live=bot.is_live,
-        created_at=timezone.now() if once is None else once.asked_at,
+        created_at=once.asked_at,
         leg=leg,
         reason=wanted.reason,
         actor=actor,
