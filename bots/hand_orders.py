@@ -99,7 +99,10 @@ def close_at_venue(bot_id: int, *, actor: str) -> executor.Submission:
         quantity = sellable(locked_books(bot, timezone.now()).position.quantity, market.view.rules)
     quantity = really_there(bot, quantity, market.view.rules)
     if not quantity:
-        raise BotActionError("There is nothing left to close: what rested was sold meanwhile. The bot is paused.")
+        raise BotActionError(
+            "There is nothing left to close: what rested was sold meanwhile, or its shares were changed (see Reconciliation). "
+            "The bot is paused."
+        )
     wanted = HandOrder(Side.SELL, OrderType.MARKET, quantity, None, True, "Close the position now, asked for by hand")
     intent = _intent(bot, wanted, actor, leg="close", once=Once(new_order_id(), timezone.now()))
     return executor.submit_to_venue(intent, market_of(bot))

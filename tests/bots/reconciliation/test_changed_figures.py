@@ -42,7 +42,7 @@ def test_position_closed_after_a_reverse_split_sells_the_book_s_own_part(desk: D
             work(run)
     sold = Order.objects.get(bot=bot, side="sell")
     assert (sold.status, sold.quantity) == (OrderStatus.FILLED, Decimal("0.1"))
-    with pytest.raises(BotActionError, match="nothing left to close"):
+    with pytest.raises(BotActionError, match="shares were changed"):
         hand_orders.close_at_venue(bot.pk, actor="anna")
     round_at(bot, 90)
     accept(opened())
