@@ -128,8 +128,11 @@ def _reconcile(venue: str) -> None:
         log.info("the account at %s is being reconciled already", venue)
 
 
-def set_paper(bot_id: int, *, actor: str, reason: str = "") -> Bot:
+def set_paper(bot_id: int, *, actor: str, reason: str = "", may_be_live: bool = True) -> Bot:
     """Set a bot back to paper and return it. One that is on paper already is left as it is.
+
+    Without ``may_be_live`` the caller took it for a paper bot when he asked for the rights: then one that was set live meanwhile
+    raises BotActionError.
 
     While it holds a live position or a live order that has not ended, it stays live and reduce-only, its resting entries are
     cancelled, and it turns by itself when it is flat. Must not run in an audit unit: cancels go over the network.
@@ -137,6 +140,8 @@ def set_paper(bot_id: int, *, actor: str, reason: str = "") -> Bot:
     with unit(), manager.locked(bot_id) as bot:
         if not bot.is_live:
             return bot
+        if not may_be_live:
+            raise BotActionError("The bot was set live meanwhile. Look at it again first.")
         if _is_flat(bot):
             _turn(bot, actor, reason)
         elif not bot.turning_to_paper:

@@ -1,6 +1,6 @@
 """BotManager: what people, the API and the workers may do to a bot. Every change is an operator event with its actor."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,11 +11,11 @@ from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from audit.decimals import decimal_text
-from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, joined_unit, record
 from audit.records import bounded
 from bots import baselines, executor, ledger
 from bots.batch import BotBooks, locked_books
+from bots.descriptions import describe, shown
 from bots.exposure import Market
 from bots.market_data.base import MarketDataError
 from bots.market_data.feeds import feed_for
@@ -35,6 +35,7 @@ POLL_SECONDS_MAX = 86_400
 SYMBOLS_SHOWN_MAX = 20
 #: Venues that have a paper account of their own.
 WITH_PAPER_ACCOUNT = frozenset({Venue.ALPACA})
+Over = Mapping[str, Any] | None
 EDITABLE = ("name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "paper_broker", "poll_seconds")
 
 
@@ -86,15 +87,19 @@ def create(new: NewBot, *, actor: str, also: Callable[[Bot], object] | None = No
     return bot
 
 
-def update(bot: Bot, *, actor: str, only: Collection[str] = EDITABLE, is_live: bool | None = None) -> Bot:
+def update(
+    bot: Bot, *, actor: str, only: Collection[str] = EDITABLE, is_live: bool | None = None, params_over: Over = None
+) -> Bot:
     """Save changed fields of a bot (never dry_run or status), audited field by field. Raises BotActionError or ParamError.
 
     ``only`` are the fields that are meant: the others stay as somebody may have changed them meanwhile. ``is_live`` as for start.
+    ``params_over`` are laid over the parameters that the bot has by then, in place of its own.
     """
     schema = _schema(bot.strategy)
-    bot.params = schema.plain(schema.clean(bot.params))
     with locked(bot.pk) as stored:
         _refuse_other_book(stored, is_live)
+        params = bot.params if params_over is None else stored.params | dict(params_over)
+        bot.params = schema.plain(schema.clean(params))
         changes = {name: getattr(bot, name) for name in only if getattr(bot, name) != getattr(stored, name)}
         if "symbol" in changes:
             check_symbol(stored.venue, bot.symbol)
@@ -107,7 +112,7 @@ def update(bot: Bot, *, actor: str, only: Collection[str] = EDITABLE, is_live: b
             setattr(stored, name, value)
         _check(stored)
         for name, value in changes.items():
-            _audit(stored, f"bot_{name}_changed", _shown(before[name]), _shown(value), actor)
+            _audit(stored, f"bot_{name}_changed", shown(before[name]), shown(value), actor)
         _save(stored)
         movements.carry(
             stored,
@@ -122,7 +127,7 @@ def update(bot: Bot, *, actor: str, only: Collection[str] = EDITABLE, is_live: b
 def start(bot_id: int, *, actor: str, is_live: bool | None = None) -> Bot:
     """Let a bot trade; a paper bot's losses so far are forgotten. Raises BotActionError for an archived one.
 
-    So it does for one that is not what the caller took it for, ``is_live``, when he asked for the rights.
+    So it and every other act does for one that is not what the caller took it for, ``is_live``, when he asked for the rights.
     """
     with _locked_after_account(bot_id) as bot:
         _refuse_archived(bot, is_live)
@@ -135,13 +140,13 @@ def start(bot_id: int, *, actor: str, is_live: bool | None = None) -> Bot:
     return bot
 
 
-def pause(bot_id: int, *, actor: str, reason: str = "") -> Bot:
+def pause(bot_id: int, *, actor: str, reason: str = "", is_live: bool | None = None) -> Bot:
     """Hold a bot's entries, those that rest are cancelled; exits go on being managed.
 
     Raises BotActionError for an archived or stopped bot.
     """
     with locked(bot_id) as bot:
-        _refuse_archived(bot)
+        _refuse_archived(bot, is_live)
         if bot.status == BotStatus.STOPPED:
             raise BotActionError("The bot is stopped. Start it first, if it should manage its exits.")
         _cancel_entries(bot, actor)
@@ -150,20 +155,20 @@ def pause(bot_id: int, *, actor: str, reason: str = "") -> Bot:
     return bot
 
 
-def stop(bot_id: int, *, actor: str, reason: str = "") -> Bot:
+def stop(bot_id: int, *, actor: str, reason: str = "", is_live: bool | None = None) -> Bot:
     """Stop a bot: resting orders are cancelled; a position is kept and nobody manages it until the bot is started."""
     with locked(bot_id) as bot:
-        _refuse_archived(bot)
+        _refuse_archived(bot, is_live)
         _cancel_resting(locked_books(bot, timezone.now()), actor, "the bot was stopped")
         _set_status(bot, BotStatus.STOPPED, reason, actor)
         _save(bot)
     return bot
 
 
-def archive(bot_id: int, *, actor: str) -> Bot:
+def archive(bot_id: int, *, actor: str, is_live: bool | None = None) -> Bot:
     """Retire a bot for good; its history stays. Raises BotActionError while it holds a position, or orders at a venue."""
     with locked(bot_id) as bot:
-        _refuse_archived(bot)
+        _refuse_archived(bot, is_live)
         _cancel_resting(locked_books(bot, timezone.now()), actor, "the bot was archived")
         if Order.objects.filter(bot=bot, status__in=OPEN_STATES).exists():
             raise BotActionError(
@@ -179,20 +184,23 @@ def archive(bot_id: int, *, actor: str) -> Bot:
     return bot
 
 
-def close_position(bot_id: int, *, actor: str) -> executor.Submission:
+def close_position(bot_id: int, *, actor: str, is_live: bool | None = None) -> executor.Submission:
     """Cancel what rests, sell the whole position at the market, pause the bot, and return what became of the order.
 
     The order passes the gate like any other, and may be denied. The bot is paused so that it does not buy again at once.
     A market sale of it all that still waits for volume is left to go on: a second one would be denied as its duplicate.
-    One that trades at its venue asks it, and must not be called inside a transaction. Raises BotActionError when there is
-    nothing to sell or no market to sell in.
+    One that trades at its venue asks it, and must not be called inside a transaction. ``is_live`` as for start. Raises
+    BotActionError when there is nothing to sell or no market to sell in.
     """
-    if Bot.objects.get(pk=bot_id).trades_at_venue:
+    asked = Bot.objects.get(pk=bot_id)
+    _refuse_other_book(asked, is_live)
+    if asked.trades_at_venue:
         # Here and not above, since it needs this module.
         from bots.hand_orders import close_at_venue
 
         return close_at_venue(bot_id, actor=actor)
     with locked(bot_id) as bot:
+        _refuse_other_book(bot, asked.is_live)
         market = _market(bot)
         books = locked_books(bot, market.view.now)
         lot = market.view.rules.lot_size
@@ -272,13 +280,6 @@ def _locked_after_account(bot_id: int) -> Iterator[Bot]:
             yield bot
 
 
-def describe(bot: Bot) -> str:
-    """Return a bot's configuration as canonical JSON, for the audit."""
-    fields = ("venue", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "poll_seconds", "dry_run")
-    shown = {name: getattr(bot, name) for name in fields}
-    return canonical_json(shown | ({"paper_broker": bot.paper_broker} if bot.paper_broker == PaperBroker.VENUE else {}))
-
-
 def _schema(strategy: str) -> ParamSchema:
     try:
         return registry.get(strategy).schema
@@ -303,12 +304,6 @@ def _check(bot: Bot) -> None:
         problems += [f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items()]
     if problems:
         raise BotActionError(" ".join(problems))
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Decimal):
-        return decimal_text(value)
-    return value if isinstance(value, str) else canonical_json(value)
 
 
 def _refuse_archived(bot: Bot, is_live: bool | None = None) -> None:

@@ -4,6 +4,7 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any, Self
 
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -15,7 +16,7 @@ from bots.models import Bot, BotStatus, Venue
 from safety.permissions import OPERATE_BOT
 from tradingops.api import bots
 from tradingops.api.auth import Caller, caller_of
-from tradingops.api.bot_shapes import BotOut, BotPage, shown, shown_bots, with_books
+from tradingops.api.bot_shapes import BotOut, BotPage, bot_values, shown
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.order_shapes import OrderOut
 from tradingops.api.order_shapes import shown as shown_order
@@ -97,8 +98,8 @@ def list_bots(request: HttpRequest, asked: Annotated[BotsIn, Query()]) -> HttpRe
     """Return one page of bots, archived ones too, each with its position, its P&L and what holds it back."""
     caller_of(request).require(VIEW)
     wanted = asked.model_dump(exclude_none=True, include=set(BotsIn.model_fields) - set(PageIn.model_fields))
-    found, after = page_of(with_books(Bot.objects.filter(**wanted)), Listing("bots"), asked)
-    return answer(BotPage(items=shown_bots(found, timezone.now()), next=after))
+    found, after = page_of(Bot.objects.select_related("tick").filter(**wanted), Listing("bots"), asked)
+    return answer({"items": bot_values(found, timezone.now()), "next": after})
 
 
 @router.get("/bots/{int:bot_id}", response=ONE, summary="Look at one bot")
@@ -116,14 +117,17 @@ def change_bot(request: HttpRequest, bot_id: PathId, payload: BotChangesIn) -> H
     asker.require(CHANGE)
     bot = _bot(asker, bot_id, raises_risk=True)
     given = {name: getattr(payload, name) for name in payload.model_fields_set}
-    if "params" in given:
-        given["params"] = bot.params | given["params"]
+    params_over = given.get("params")
     if "name" in given:
         given["name"] = given["name"].strip()
         _refuse_taken(bot, given["name"])
     for name, value in given.items():
-        setattr(bot, name, value)
-    manager.update(bot, actor=asker.actor, only=given, is_live=bot.is_live)
+        if name != "params":
+            setattr(bot, name, value)
+    try:
+        manager.update(bot, actor=asker.actor, only=given, is_live=bot.is_live, params_over=params_over)
+    except IntegrityError as taken:
+        raise Refused(HTTPStatus.CONFLICT, "Another bot took the name just now.") from taken
     return _told(bot_id)
 
 
@@ -131,8 +135,8 @@ def change_bot(request: HttpRequest, bot_id: PathId, payload: BotChangesIn) -> H
 def archive_bot(request: HttpRequest, bot_id: PathId) -> HttpResponse:
     """Retire a bot for good. Its history stays. 409 while it holds a position, or an order that has not ended at its venue."""
     asker = caller_of(request)
-    _bot(asker, bot_id, raises_risk=False)
-    manager.archive(bot_id, actor=asker.actor)
+    bot = _bot(asker, bot_id, raises_risk=False)
+    manager.archive(bot_id, actor=asker.actor, is_live=bot.is_live)
     return _told(bot_id)
 
 
@@ -149,8 +153,8 @@ def start_bot(request: HttpRequest, bot_id: PathId, payload: NothingIn = NOTHING
 def stop_bot(request: HttpRequest, bot_id: PathId, payload: ReasonIn = NO_REASON) -> HttpResponse:
     """Stop a bot: its resting orders are cancelled, its position is kept, and nobody manages it until it is started."""
     asker = caller_of(request)
-    _bot(asker, bot_id, raises_risk=False)
-    manager.stop(bot_id, actor=asker.actor, reason=payload.reason)
+    bot = _bot(asker, bot_id, raises_risk=False)
+    manager.stop(bot_id, actor=asker.actor, reason=payload.reason, is_live=bot.is_live)
     return _told(bot_id)
 
 
@@ -158,8 +162,8 @@ def stop_bot(request: HttpRequest, bot_id: PathId, payload: ReasonIn = NO_REASON
 def pause_bot(request: HttpRequest, bot_id: PathId, payload: ReasonIn = NO_REASON) -> HttpResponse:
     """Hold a bot's entries; those that rest are cancelled, and exits go on being managed. 409 for a stopped bot."""
     asker = caller_of(request)
-    _bot(asker, bot_id, raises_risk=False)
-    manager.pause(bot_id, actor=asker.actor, reason=payload.reason)
+    bot = _bot(asker, bot_id, raises_risk=False)
+    manager.pause(bot_id, actor=asker.actor, reason=payload.reason, is_live=bot.is_live)
     return _told(bot_id)
 
 
@@ -173,8 +177,8 @@ def close_position(request: HttpRequest, bot_id: PathId, payload: NothingIn = NO
     then all the same.
     """
     asker = caller_of(request)
-    _bot(asker, bot_id, raises_risk=False)
-    submission = manager.close_position(bot_id, actor=asker.actor)
+    bot = _bot(asker, bot_id, raises_risk=False)
+    submission = manager.close_position(bot_id, actor=asker.actor, is_live=bot.is_live)
     if submission.is_denied:
         raise Refused(HTTPStatus.CONFLICT, "The sale was denied. Nothing was sold.", submission.denials)
     return answer(shown_order(submission.order))
@@ -191,7 +195,7 @@ def _bot(asker: Caller, bot_id: int, *, raises_risk: bool) -> Bot:
 
 def _told(bot_id: int) -> HttpResponse:
     """Return a bot as it now stands."""
-    return answer(shown(get_object_or_404(with_books(Bot.objects.all()), pk=bot_id)))
+    return answer(shown(get_object_or_404(Bot.objects.select_related("tick"), pk=bot_id)))
 
 
 def _refuse_taken(bot: Bot, name: str) -> None:

@@ -100,10 +100,12 @@ def set_dry_run(request: HttpRequest, bot_id: int, payload: DryRunIn) -> BotOut:
     """Set a bot live or back to paper, whatever the gates say: one behind a shut gate is blocked, and says by what."""
     asker = caller_of(request)
     asker.require_live(OPERATE_BOT if payload.dry_run else TRADE_LIVE)
-    if get_object_or_404(Bot, pk=bot_id).is_live:
+    is_live = get_object_or_404(Bot, pk=bot_id).is_live
+    if is_live:
         asker.require_on_live(raises_risk=False)
     if payload.dry_run:
-        return shown(going_live.set_paper(bot_id, actor=asker.actor, reason=payload.reason))
+        done = going_live.set_paper(bot_id, actor=asker.actor, reason=payload.reason, may_be_live=is_live)
+        return shown(done)
     asker.require_recent_sign_in()
     bot = going_live.set_live(
         bot_id, actor=asker.actor, confirm=payload.confirm, reason=payload.reason, is_person=not asker.is_token
