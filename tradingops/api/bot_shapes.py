@@ -1,10 +1,9 @@
 """A bot as the API shows it: the table's columns, its position and P&L in the book it trades in, and what holds it back."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
 from django.utils import timezone
 from pydantic import Field
 
@@ -12,7 +11,7 @@ from audit.decimals import decimal_text
 from bots.blocks import Block, Sight, blocks_now
 from bots.marks import Valuation, market_of, valued
 from bots.models import Bot, BotStatus, PaperBroker, Position, Venue
-from tradingops.api.values import DecimalText, Output, RowId, Time, text_of
+from tradingops.api.values import DecimalText, Output, RowId, Time, instant_or_none, instant_text, text_of
 
 NO_PRICE = "There is no price of it, and none is stored."
 
@@ -91,47 +90,51 @@ class BotPage(Output):
     next: str | None = Field(description="The cursor of the next page; null on the last.")
 
 
-def with_books(bots: QuerySet[Bot]) -> QuerySet[Bot]:
-    """Return the query with all that ``shown_bots`` needs, so that no bot costs a query of its own."""
-    return bots.select_related("tick").prefetch_related("positions")
-
-
 def shown(bot: Bot) -> BotOut:
     """Return one bot as the API shows it, as of now."""
-    return shown_bots([bot], timezone.now())[0]
+    return BotOut(**bot_values([bot], timezone.now())[0])
 
 
-def shown_bots(bots: Iterable[Bot], now: datetime) -> list[BotOut]:
-    """Return bots as the API shows them, all as of one moment. Prices come from this process's own feeds."""
+def bot_values(bots: Collection[Bot], now: datetime) -> list[dict[str, Any]]:
+    """Return what BotOut shows of these bots, as JSON has it, all as of one moment. Prices come from this process's own feeds.
+
+    The bots come with their ticks. Their books take one query, however many they are.
+    """
+    books = {
+        (book.bot_id, book.is_live): book
+        for book in Position.objects.filter(bot__in=[bot.pk for bot in bots]).order_by()
+    }
     sight = Sight.at(now)
-    return [_shown(bot, sight) for bot in bots]
+    return [
+        _values(bot, books.get((bot.pk, bot.is_live)) or Position(bot=bot, is_live=bot.is_live), sight) for bot in bots
+    ]
 
 
-def position_out(book: Valuation) -> PositionOut:
-    """Return a book's position as the API shows it."""
+def position_values(book: Valuation) -> dict[str, Any]:
+    """Return what PositionOut shows of a book, as JSON has it."""
     position, mark = book.position, book.mark
-    return PositionOut(
-        is_live=position.is_live,
-        quantity=decimal_text(position.quantity),
-        cost=decimal_text(position.cost),
-        average_price=text_of(book.average_price),
-        mark_price=None if mark is None else decimal_text(mark.price),
-        mark_seen_at=None if mark is None else mark.seen_at,
-        mark_is_stale=None if mark is None else mark.is_stale,
-        value=text_of(book.value),
-        reason=reason_of(book),
-    )
+    return {
+        "is_live": position.is_live,
+        "quantity": decimal_text(position.quantity),
+        "cost": decimal_text(position.cost),
+        "average_price": text_of(book.average_price),
+        "mark_price": None if mark is None else decimal_text(mark.price),
+        "mark_seen_at": None if mark is None else instant_or_none(mark.seen_at),
+        "mark_is_stale": None if mark is None else mark.is_stale,
+        "value": text_of(book.value),
+        "reason": reason_of(book),
+    }
 
 
-def pnl_out(book: Valuation) -> PnlOut:
-    """Return what a book gained as the API shows it."""
-    return PnlOut(
-        realised=decimal_text(book.position.realised_pnl),
-        unrealised=text_of(book.unrealised_pnl),
-        total=text_of(book.pnl),
-        fees=decimal_text(book.position.fees),
-        reason=reason_of(book),
-    )
+def pnl_values(book: Valuation) -> dict[str, Any]:
+    """Return what PnlOut shows of a book, as JSON has it."""
+    return {
+        "realised": decimal_text(book.position.realised_pnl),
+        "unrealised": text_of(book.unrealised_pnl),
+        "total": text_of(book.pnl),
+        "fees": decimal_text(book.position.fees),
+        "reason": reason_of(book),
+    }
 
 
 def reason_of(book: Valuation) -> str | None:
@@ -141,44 +144,38 @@ def reason_of(book: Valuation) -> str | None:
     return book.problem or None
 
 
-def _shown(bot: Bot, sight: Sight) -> BotOut:
-    book = valued(_book(bot), bot, sight.moment)
+def _values(bot: Bot, position: Position, sight: Sight) -> dict[str, Any]:
+    book = valued(position, bot, sight.moment)
     blocks = blocks_now(bot, sight, *market_of(bot, sight.moment))
     tick = getattr(bot, "tick", None)
-    return BotOut(
-        id=bot.pk,
-        name=bot.name,
-        venue=Venue(bot.venue),
-        symbol=bot.symbol,
-        strategy=bot.strategy,
-        params=bot.params,
-        capital_usd=decimal_text(bot.capital_usd),
-        dry_run=bot.dry_run,
-        status=BotStatus(bot.status),
-        entries_held=bot.entries_held,
-        paper_broker=PaperBroker(bot.paper_broker),
-        poll_seconds=bot.poll_seconds,
-        paper_equity_usd=decimal_text(bot.paper_equity_usd),
-        status_reason=bot.status_reason,
-        last_error=bot.last_error,
-        last_error_at=bot.last_error_at,
-        revision=bot.revision,
-        turning_to_paper=bot.turning_to_paper,
-        attended_at=bot.attended_at,
-        went_live_at=bot.went_live_at,
-        created_at=bot.created_at,
-        ticked_at=None if tick is None else tick.ticked_at,
-        position=position_out(book),
-        pnl=pnl_out(book),
-        blocked_by=[_block_out(block) for block in blocks],
-    )
+    return {
+        "id": bot.pk,
+        "name": bot.name,
+        "venue": bot.venue,
+        "symbol": bot.symbol,
+        "strategy": bot.strategy,
+        "params": bot.params,
+        "capital_usd": decimal_text(bot.capital_usd),
+        "dry_run": bot.dry_run,
+        "status": bot.status,
+        "entries_held": bot.entries_held,
+        "paper_broker": bot.paper_broker,
+        "poll_seconds": bot.poll_seconds,
+        "paper_equity_usd": decimal_text(bot.paper_equity_usd),
+        "status_reason": bot.status_reason,
+        "last_error": bot.last_error,
+        "last_error_at": instant_or_none(bot.last_error_at),
+        "revision": bot.revision,
+        "turning_to_paper": bot.turning_to_paper,
+        "attended_at": instant_or_none(bot.attended_at),
+        "went_live_at": instant_or_none(bot.went_live_at),
+        "created_at": instant_text(bot.created_at),
+        "ticked_at": None if tick is None else instant_or_none(tick.ticked_at),
+        "position": position_values(book),
+        "pnl": pnl_values(book),
+        "blocked_by": [_block_values(block) for block in blocks],
+    }
 
 
-def _book(bot: Bot) -> Position:
-    """Return the book that a bot trades in; an empty one where it has not traded yet."""
-    books = (one for one in bot.positions.all() if one.is_live == bot.is_live)
-    return next(books, None) or Position(bot=bot, is_live=bot.is_live)
-
-
-def _block_out(block: Block) -> BlockOut:
-    return BlockOut(code=block.code, message=block.message, limit=block.limit, actual=block.actual)
+def _block_values(block: Block) -> dict[str, str]:
+    return {"code": block.code, "message": block.message, "limit": block.limit, "actual": block.actual}

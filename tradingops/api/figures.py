@@ -18,7 +18,7 @@ from bots.markets import Moment
 from bots.marks import Valuation, valued
 from bots.models import Bot, EquitySnapshot, Position, Venue
 from tradingops.api.auth import caller_of
-from tradingops.api.bot_shapes import PnlOut, PositionOut, pnl_out, position_out
+from tradingops.api.bot_shapes import PnlOut, PositionOut, pnl_values, position_values
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.paging import Listing, Mark, PageIn, WindowIn, answer, cut, page_of, start_of, within
 from tradingops.api.values import DecimalText, Output, RowId, Text, Time, text_of
@@ -169,9 +169,9 @@ def list_positions(request: HttpRequest, asked: Annotated[BookIn, Query()]) -> H
     caller_of(request).require(VIEW_POSITION)
     books = _books(asked)
     page, after = _page(books, Listing("positions"), asked)
-    items = [BookPositionOut(**dict(position_out(book)), **_of(book.position.bot)) for book in page]
+    items = [position_values(book) | _of(book.position.bot) for book in page]
     totals = PositionTotals(paper=_position_total(_kind(books, False)), live=_position_total(_kind(books, True)))
-    return answer(PositionPage(items=items, totals=totals, next=after))
+    return answer({"items": items, "totals": totals, "next": after})
 
 
 @router.get("/pnl", response={200: PnlPage, **REFUSALS}, summary="What the bots gained")
@@ -180,11 +180,9 @@ def list_pnl(request: HttpRequest, asked: Annotated[BookIn, Query()]) -> HttpRes
     caller_of(request).require(VIEW_POSITION)
     books = _books(asked)
     page, after = _page(books, Listing("pnl"), asked)
-    items = [
-        BookPnlOut(**dict(pnl_out(book)), **_of(book.position.bot), is_live=book.position.is_live) for book in page
-    ]
+    items = [pnl_values(book) | _of(book.position.bot) | {"is_live": book.position.is_live} for book in page]
     totals = PnlTotals(paper=_pnl_total(_kind(books, False)), live=_pnl_total(_kind(books, True)))
-    return answer(PnlPage(items=items, totals=totals, next=after))
+    return answer({"items": items, "totals": totals, "next": after})
 
 
 @router.get("/equity", response={200: EquityPage, **REFUSALS}, summary="What the bots were worth over time")
