@@ -21,6 +21,8 @@ OVERLAP = timedelta(minutes=10)
 SEAM = timedelta(minutes=2)
 #: A history that takes a round more than usual keeps nobody waiting; after so long it is a long one, and entries wait for it.
 SHORT = timedelta(seconds=30)
+#: How what is told of it begins.
+READING = "reading the account's history"
 
 
 class Step(StrEnum):
@@ -96,15 +98,17 @@ def told(sync: AccountSync | None) -> str:
     """Return how far the reading of a long history has come, for people; an empty text while none is under way."""
     if sync is None or sync.reading_since is None:
         return ""
+    if not sync.reading:
+        return f"{READING}: what came in meanwhile comes next"
     found = under_way(sync)
     if found is None:
-        return "reading the account's history"
+        return READING
     what = {Step.FILLS: "trades", Step.TRANSFERS: "deposits, withdrawals and the like"}.get(
         found.step, "orders that ended"
     )
     if found.upto is None:
-        return f"reading the account's history since {_shown(found.since)}: {what} come next"
-    return f"reading the account's history: {what} up to {_shown(found.upto)} so far"
+        return f"{READING} since {_shown(found.since)}: {what} come next"
+    return f"{READING}: {what} up to {_shown(found.upto)} so far"
 
 
 def holds_entries(sync: AccountSync | None, now: datetime) -> str:

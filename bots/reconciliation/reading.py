@@ -27,15 +27,20 @@ class Reader:
     found: Counter[str] = field(default_factory=Counter)
 
     def read(self) -> bool:
-        """Go on with the pass that earlier rounds left, then read what came since. Return whether all was read until now.
+        """Go on with the pass that earlier rounds left, or read what came since. Return whether all was read until now.
 
         Raises VenueError, MarketDataError and TurnLost; what was read before stands.
         """
-        left = passes.under_way(self._sync())
-        if left is not None and not self._go_through(left, is_first=True):
-            return False
-        # What came in while earlier rounds read has to be read as well before a figure is judged.
-        return self._go_through(passes.begin(self._sync(), timezone.now()), is_first=left is None)
+        sync = self._sync()
+        left, is_long = passes.under_way(sync), sync.reading_since is not None
+        if left is not None:
+            if not self._go_through(left, is_first=True):
+                return False
+            if is_long:
+                # What came in meanwhile has to be read within one round before a figure is judged. What is left of the limit now
+                # would read a part of that only, in each round anew, for ever: the next round has room for all of it.
+                return False
+        return self._go_through(passes.begin(self._sync(), timezone.now()), is_first=left is None and not is_long)
 
     def _go_through(self, read: Pass, *, is_first: bool) -> bool:
         """Read on in a pass as far as time and the venue's limit go, and return whether its end was reached."""
