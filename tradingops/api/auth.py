@@ -106,7 +106,7 @@ class BearerToken(AuthBase):
         header = request.headers.get("Authorization")
         if header is None:
             return None
-        found = _token_caller(_bearer(header))
+        found = _token_caller(_bearer(header), notes_use=request.path != KILL_SWITCH)
         if found is None:
             raise _wrong_token(request)
         check_size(request)
@@ -145,12 +145,12 @@ def _session_caller(request: HttpRequest) -> Caller | None:
     return Caller(user.get_username(), user, signed_in_recently(request))
 
 
-def _token_caller(given: str) -> Caller | None:
+def _token_caller(given: str, *, notes_use: bool = True) -> Caller | None:
     """Return whose token this is, or None."""
     # The worker's first, and without the database: it has to stop trading when that is away.
     if _is_workers(given):
         return Caller(WORKER)
-    token = api_tokens.find(given, now=timezone.now())
+    token = api_tokens.find(given, now=timezone.now(), notes_use=notes_use)
     return None if token is None else Caller(f"api:token:{token.name}", token=token)
 
 
@@ -205,7 +205,7 @@ def _admitted(request: HttpRequest, caller: Caller) -> Caller:
     environment = settings.ENVIRONMENT
     wait_s = buckets.take(caller.actor, environment.api_requests_per_minute)
     if not wait_s and request.method not in SAFE_METHODS:
-        wait_s = buckets.take(f"{caller.actor} writes", environment.api_writes_per_minute)
+        wait_s = buckets.take(f"writes of {caller.actor}", environment.api_writes_per_minute)
     if wait_s:
         raise Refused(
             HTTPStatus.TOO_MANY_REQUESTS,

@@ -5,11 +5,12 @@ from http import HTTPStatus
 
 from django.db import Error
 from django.http import HttpRequest
+from django.utils import timezone
 from ninja import Router, Schema
 from pydantic import Field
 
 from bots.clean_up import check_scope_exists
-from safety import kill_runs, kill_switch, live_gate, readiness
+from safety import api_tokens, kill_runs, kill_switch, live_gate, readiness
 from safety.intents import Level
 from safety.kill_switch import EngageFailedError, UnknownScopeError
 from safety.permissions import ENGAGE
@@ -141,6 +142,9 @@ def engage(request: HttpRequest, payload: KillSwitchIn) -> StopOut:
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(unknown), code="bad_input") from unknown
     except EngageFailedError as failed:
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(failed)) from failed
+    if asker.token is not None and not kill_runs.is_host_only(run):
+        # Not before, and not where the database does not answer: the halt would wait for it.
+        api_tokens.note_use(asker.token, timezone.now())
     return _stop(kill_runs.wait_for_drain(run, DRAIN_WITHIN_S))
 
 
