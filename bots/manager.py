@@ -106,7 +106,9 @@ def update(
             if _holds_anything(stored):
                 raise BotActionError("The symbol can change only while the bot holds nothing and has no open order.")
         if "paper_broker" in changes and _holds_anything(stored):
-            raise BotActionError("Who fills paper orders can change only while the bot is flat and has no open order.")
+            raise BotActionError(
+                "Who fills paper orders can change only while the bot holds nothing and has no open order."
+            )
         before = {name: getattr(stored, name) for name in changes}
         for name, value in changes.items():
             setattr(stored, name, value)

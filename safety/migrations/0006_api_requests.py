@@ -7,7 +7,7 @@ from safety.migration_rights import may_be_seen
 
 
 class Migration(migrations.Migration):
-    dependencies = [("safety", "0005_api_tokens"), ("safety", "0004_people")]
+    dependencies = [("safety", "0005_api_tokens"), ("safety", "0004_people"), ("audit", "0003_tallies")]
 
     operations = [
         migrations.CreateModel(
@@ -33,4 +33,5 @@ class Migration(migrations.Migration):
             },
         ),
         may_be_seen("safety", "api request"),
+        may_be_seen("audit", "tally"),
     ]

@@ -52,7 +52,10 @@ def test_together_they_stay_within_the_limit(
     assert spent > limit_usd - 40
     denied = [submission for submission in submissions if submission.is_denied]
     assert denied
-    assert all(code in [denial.code for denial in one.denials] for one in denied)
+    codes = [{denial.code for denial in one.denials} for one in denied]
+    # On a slow machine some are too old by the time that they may leave: those never came to the limit.
+    assert all(code in one for one in codes if one != {"INTENT_EXPIRED"}), codes
+    assert any(code in one for one in codes)
     assert len(kraken.log("AddOrder")) == len(submissions) - len(denied)
 
 

@@ -24,7 +24,7 @@ from tests.bots.builders import make_bot
 from tests.conftest import CommittedDatabase
 from tests.faults.desk import Desk
 from tests.faults.nursery import SIGKILLED, Nursery
-from tests.faults.oracle import check, check_everything
+from tests.faults.oracle import check
 from tests.loopback import faults
 from tests.tradingops.test_api_endpoints import TOKEN
 
@@ -239,7 +239,7 @@ def test_killed_on_paper_and_asked_again_makes_one_order(paper_bot: Bot, paper_w
     assert (status, answer["client_order_id"], answer["status"]) == (201, order.client_order_id, "filled")
     assert paper_web.ask() == (201, answer)
     assert Order.objects.count() == 1
-    check_everything()
+    check()
 
 
 @pytest.mark.parametrize("point", A_BOT)
@@ -256,4 +256,4 @@ def test_killed_while_it_makes_a_bot_and_asked_again_makes_one(
     assert web.ask()[1]["id"] == answer["id"]
     assert Bot.objects.count() == 1
     assert OperatorEvent.objects.filter(action="bot_created").count() == 1
-    check_everything()
+    check()

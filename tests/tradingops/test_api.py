@@ -192,4 +192,4 @@ class TestDocs:
 
     def test_schema_names_the_health_check(self, client: Client) -> None:
         schema = client.get("/api/openapi.json").json()
-        assert set(schema["paths"]["/api/health"]["get"]["responses"]) == {"200", "503"}
+        assert set(schema["paths"]["/api/health"]["get"]["responses"]) == {"200", "414", "503"}

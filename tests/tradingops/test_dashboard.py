@@ -1,6 +1,7 @@
 """The first page and its moving parts: sums by book, what is not known, who works, and what every page says first."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -257,7 +258,9 @@ class TestMode:
 def test_templates_have_no_inline_script_and_name_no_other_host() -> None:
     for path in (settings.BASE_DIR / "templates").rglob("*.html"):
         text = path.read_text()
-        assert "<script" not in text, path
+        # Swagger and Redoc bring scripts, each in a file of this host.
+        inline = re.sub(r'<script src="\{% (?:url|static) [^>]*></script>', "", text)
+        assert "<script" not in inline, path
         assert " onclick=" not in text, path
         assert "//" not in text.replace("{#", ""), path
 

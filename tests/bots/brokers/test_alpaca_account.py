@@ -304,12 +304,12 @@ def test_transfers_are_what_moved_without_a_trade(alpaca: AlpacaLoopback) -> Non
     [
         ({"activity_type": "FILL"}, []),
         ({"activity_type": "DIV", "net_amount": "1.02", "symbol": "T", "qty": "2"}, [("reward", "USD", "1.02", "a")]),
-        ({"activity_type": "SPLIT", "net_amount": "0", "symbol": "T", "qty": "9"}, [("other", "T", "9", "a:T")]),
+        ({"activity_type": "SPLIT", "net_amount": "0", "symbol": "T", "qty": "9"}, [("share_change", "T", "9", "a:T")]),
         ({"activity_type": "ACATS", "symbol": "T", "qty": "-2"}, [("withdrawal", "T", "-2", "a:T")]),
         ({"activity_type": "JNLS", "symbol": "T", "qty": "2"}, [("deposit", "T", "2", "a:T")]),
         (
             {"activity_type": "REORG", "net_amount": "5", "symbol": "T", "qty": "-1"},
-            [("other", "USD", "5", "a"), ("other", "T", "-1", "a:T")],
+            [("share_change", "USD", "5", "a"), ("share_change", "T", "-1", "a:T")],
         ),
         ({"activity_type": "INT", "net_amount": 3}, [("reward", "USD", "3", "a")]),
         ({"activity_type": "MEM"}, []),

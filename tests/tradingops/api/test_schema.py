@@ -29,6 +29,7 @@ SEED = os.environ.get("SCHEMA_SEED") or str(random.SystemRandom().randrange(2**3
 WITHIN_S = 120 + 60 * EXAMPLES
 pytestmark = [
     pytest.mark.workers,
+    pytest.mark.slow,
     pytest.mark.timeout(2 * WITHIN_S),
     pytest.mark.skipif(sys.platform == "win32", reason="gunicorn"),
 ]
