@@ -65,7 +65,11 @@ def compare(desk: Desk, rounds: int = 1) -> None:
 
 def agree(desk: Desk) -> None:
     """Fail unless both sides agree to the last digit, by their own account of it."""
-    compare(desk)
+    # What a round had no room for under Kraken's smallest limit is left to the next, and is looked at once more after that.
+    for _ in range(5):
+        compare(desk)
+        if ReconciliationRun.objects.latest("id").state != "waits":
+            break
     assert ReconciliationRun.objects.latest("id").state == "agrees"
     found = view("kraken", is_live=True)
     assert not found.differences
