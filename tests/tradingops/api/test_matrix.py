@@ -5,6 +5,7 @@ What was seen is the table in docs/api-rights.md. With WRITE_TABLES=1 this modul
 
 import json
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -145,8 +146,12 @@ def line_of(act: Act, found: dict[str, tuple[int, int]]) -> str:
 
 
 @pytest.fixture
-def desk(kraken: KrakenLoopback, discord: DiscordLoopback, settings: Settings, committed_db: object) -> Desk:
-    return Desk(kraken, settings)
+def desk(kraken: KrakenLoopback, discord: DiscordLoopback, settings: Settings, committed_db: object) -> Iterator[Desk]:
+    yield Desk(kraken, settings)
+    # What was asked of the stream was hung up on; its reader must be gone before its database is.
+    for thread in threading.enumerate():
+        if thread.name == "event streams":
+            thread.join(30)
 
 
 @pytest.fixture(scope="module", autouse=True)
