@@ -1,0 +1,1 @@
+"""The intelligence layer: quality, regime, score, cost, and what is allowed."""
