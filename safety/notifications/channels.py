@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from safety.notifications.discord import DiscordChannel
+from safety.notifications.email import EmailChannel
 from safety.notifications.messages import Message
 from safety.notifications.outcomes import Outcome
 
@@ -25,4 +26,4 @@ class Channel(Protocol):
 
 def channels() -> tuple[Channel, ...]:
     """Return every channel that there is, configured or not."""
-    return (DiscordChannel(),)
+    return (DiscordChannel(), EmailChannel())

@@ -17,7 +17,7 @@ EVENTS = {
     "order_rejected": "A venue refused an order",
     "reconciliation_mismatch": "Our books and the venue's differ (urgent)",
     "bot_error": "A bot failed and was paused",
-    "worker_down": "No worker is alive (urgent)",
+    "worker_down": "Workers are silent, or back again (urgent)",
     "audit_tampered": "The audit chain is broken (urgent)",
     "daily_summary": "The day's summary",
     "test": "Test messages",
@@ -32,9 +32,23 @@ class Severity(StrEnum):
     URGENT = "urgent"
 
 
+#: They ignore quiet hours and are shown on the Safety page even with every channel off.
+URGENT = frozenset({"kill_switch_engaged", "order_unknown", "reconciliation_mismatch", "worker_down", "audit_tampered"})
+#: How much each of the other events matters, unless its cause says otherwise.
+SEVERITIES = dict.fromkeys(EVENTS, Severity.INFO) | {
+    "risk_alert": Severity.WARNING,
+    "order_rejected": Severity.WARNING,
+    "bot_error": Severity.WARNING,
+    "live_enabled": Severity.WARNING,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. ``facts`` are pairs of a name and a value, shown beside each other; ``at`` is when the cause happened."""
+    """One message. ``facts`` are pairs of a name and a value, shown beside each other; ``at`` is when the cause happened.
+
+    ``event_id`` is the same whenever the message is sent again, so that a repeat can be told.
+    """
 
     event: str
     title: str
@@ -42,3 +56,4 @@ class Message:
     severity: Severity
     at: datetime
     facts: tuple[tuple[str, str], ...] = field(default=())
+    event_id: str = ""

@@ -18,13 +18,18 @@ class DeliveryState(StrEnum):
 class Outcome:
     """What became of one message; ``detail`` says it in words, and what to do. It never holds a channel's address.
 
-    ``retry_after_s``: how long the channel wants to be left alone, where it said so.
+    ``retry_after_s``: how long the channel wants to be left alone, where it said so. ``is_of_channel``: it was refused
+    whatever it says (the webhook is gone, the password is wrong), and so will every other be. ``left`` more may follow
+    until the limit begins anew in ``refills_after_s``; None where the channel does not say.
     """
 
     channel: str
     state: DeliveryState
     detail: str
     retry_after_s: float | None = None
+    is_of_channel: bool = False
+    left: int | None = None
+    refills_after_s: float | None = None
 
     @property
     def is_delivered(self) -> bool:

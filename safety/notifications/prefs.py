@@ -28,6 +28,7 @@ class Change:
 
     enabled: bool | None = None
     discord: bool | None = None
+    email: bool | None = None
     events: Mapping[str, bool] | None = None
     quiet: Quiet | None = None
 
@@ -40,6 +41,11 @@ def read() -> NotificationPrefs:
 def events_of(prefs: NotificationPrefs) -> dict[str, bool]:
     """Return for every event whether it is wanted. One that was never chosen is."""
     return {name: bool(prefs.events.get(name, True)) for name in EVENTS}
+
+
+def is_on(prefs: NotificationPrefs, channel: str) -> bool:
+    """Return whether anything is to be sent through this channel. One that has no switch of its own is on with the rest."""
+    return prefs.enabled and bool(getattr(prefs, channel, True))
 
 
 def change(wanted: Change, *, actor: str, reason: str) -> NotificationPrefs:
@@ -56,6 +62,8 @@ def change(wanted: Change, *, actor: str, reason: str) -> NotificationPrefs:
             prefs.enabled = wanted.enabled
         if wanted.discord is not None:
             prefs.discord = wanted.discord
+        if wanted.email is not None:
+            prefs.email = wanted.email
         if wanted.events is not None:
             prefs.events = {**events_of(prefs), **wanted.events}
         if wanted.quiet is not None:
@@ -69,7 +77,7 @@ def change(wanted: Change, *, actor: str, reason: str) -> NotificationPrefs:
 
 def _told(prefs: NotificationPrefs) -> dict[str, str]:
     """Return every preference as the audit tells of it."""
-    found = {"enabled": str(prefs.enabled), "discord": str(prefs.discord)}
+    found = {"enabled": str(prefs.enabled), "discord": str(prefs.discord), "email": str(prefs.email)}
     found["quiet_hours"] = canonical_json([_clock(prefs.quiet_from), _clock(prefs.quiet_until)])
     return found | {f"event:{name}": "on" if is_on else "off" for name, is_on in events_of(prefs).items()}
 

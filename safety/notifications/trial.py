@@ -4,7 +4,7 @@ from django.utils import timezone
 
 from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, joined_unit, record
-from safety.notifications import prefs
+from safety.notifications import prefs, verdicts
 from safety.notifications.channels import Channel, channels
 from safety.notifications.messages import Message, Severity
 from safety.notifications.outcomes import DeliveryState, Outcome
@@ -20,9 +20,9 @@ def send_test(*, actor: str) -> list[Outcome]:
     text = "If you can read this, alarms from this console reach you here."
     now = timezone.now()
     message = Message("test", "Test message", text, Severity.INFO, now, (("Asked for by", actor),))
-    found = [
-        _tried(one, message, is_on=wanted.enabled and (wanted.discord or one.name != "discord")) for one in channels()
-    ]
+    found = [_tried(one, message, is_on=prefs.is_on(wanted, one.name)) for one in channels()]
+    for one in found:
+        verdicts.note_trial(one, timezone.now())
     with joined_unit():
         record(
             OperatorEventRecord(

@@ -9,6 +9,7 @@ from typing import Any
 from safety.notifications.messages import Message, Severity
 
 TITLE_MAX, DESCRIPTION_MAX, FIELDS_MAX, NAME_MAX, VALUE_MAX, ALL_MAX = 256, 4_096, 25, 256, 1_024, 6_000
+FOOTER_MAX = 80
 COLOURS = {Severity.INFO: 0x3B82F6, Severity.WARNING: 0xF59E0B, Severity.URGENT: 0xDC2626}
 #: What Discord reads as formatting, links or mentions; a backslash before it makes it plain.
 _FORMATTING = frozenset("\\*_~`|>#[]()<@-+:")
@@ -20,6 +21,10 @@ _NOTHING = "–"
 def payload(message: Message) -> dict[str, Any]:
     """Return the body of a webhook's POST. No mention in it calls anybody, whatever its texts hold."""
     left = ALL_MAX
+    if message.event_id:
+        # First: it tells a repeat, whatever else is cut. A footer is not formatted, so nothing in it needs a backslash.
+        footer = {"text": f"event {message.event_id}"[:FOOTER_MAX]}
+        left -= _length(footer["text"])
     title, left = _fit(message.title, TITLE_MAX, left)
     description, left = _fit(message.text, DESCRIPTION_MAX, left)
     fields = []
@@ -36,6 +41,8 @@ def payload(message: Message) -> dict[str, Any]:
         "timestamp": message.at.isoformat(),
         "fields": fields,
     }
+    if message.event_id:
+        embed["footer"] = footer
     return {"embeds": [embed], "allowed_mentions": {"parse": []}}
 
 

@@ -14,8 +14,10 @@ NAME = "discord"
 CONNECT_S, ANSWER_S = 3.0, 8.0
 #: A wait that Discord asks for is never taken for longer than this, whatever its answer says.
 WAIT_S_MAX = 3_600.0
+LEFT_MAX = 1_000_000
 #: The webhook was deleted, or its URL was mistyped: only a person can mend that.
 _GONE = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_ABOUT_THE_MESSAGE = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class DiscordChannel:
@@ -54,18 +56,23 @@ class DiscordChannel:
 def _judged(answer: requests.Response) -> Outcome:
     status = answer.status_code
     if status == HTTPStatus.OK:
-        return Outcome(NAME, DeliveryState.DELIVERED, "Discord has the message.")
+        left, refills_after_s = _limit(answer)
+        detail = "Discord has the message."
+        return Outcome(NAME, DeliveryState.DELIVERED, detail, left=left, refills_after_s=refills_after_s)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait_s = _wait_s(answer)
         return Outcome(NAME, DeliveryState.TRY_AGAIN, f"Discord wants no message for {wait_s:.1f} s.", wait_s)
     if status in _GONE:
         detail = f"Discord does not know this webhook (status {status}). Make a new one and set DISCORD_WEBHOOK_URL."
-        return Outcome(NAME, DeliveryState.REFUSED, detail)
+        return Outcome(NAME, DeliveryState.REFUSED, detail, is_of_channel=True)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Outcome(
             NAME, DeliveryState.TRY_AGAIN, f"Discord has a fault of its own (status {status}). Try again later."
         )
-    return Outcome(NAME, DeliveryState.REFUSED, f"Discord refused the message (status {status}).")
+    # Anything else that is no answer to this one message would be the answer to every other too.
+    is_of_channel = status not in _ABOUT_THE_MESSAGE
+    detail = f"Discord refused the message (status {status})."
+    return Outcome(NAME, DeliveryState.REFUSED, detail, is_of_channel=is_of_channel)
 
 
 def _wait_s(answer: requests.Response) -> float:
@@ -78,6 +85,14 @@ def _wait_s(answer: requests.Response) -> float:
     if isinstance(body, dict):
         given.append(body.get("retry_after"))
     return min(max([1.0, *(_seconds(one) for one in given)]), WAIT_S_MAX)
+
+
+def _limit(answer: requests.Response) -> tuple[int | None, float | None]:
+    """Return how many more messages Discord takes until its limit begins anew, and in how many seconds; None if it is silent."""
+    left, after = answer.headers.get("X-RateLimit-Remaining"), answer.headers.get("X-RateLimit-Reset-After")
+    if left is None or after is None:
+        return None, None
+    return int(min(max(_seconds(left), 0.0), LEFT_MAX)), min(max(_seconds(after), 0.0), WAIT_S_MAX)
 
 
 def _seconds(given: object) -> float:

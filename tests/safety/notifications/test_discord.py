@@ -145,6 +145,14 @@ def test_away_is_told_without_the_address(settings: Settings) -> None:
     assert "secret" not in repr(outcome)
 
 
+def test_an_odd_answer_brings_the_address_into_no_log(
+    answering: Answering, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answering(200, {"id": "1"}, {"this is no header\r\nX-Other": "1"})
+    assert DiscordChannel().deliver(message()).is_delivered
+    assert "secret" not in caplog.text + "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("unset", [None, ""])
 def test_without_a_webhook_nothing_is_configured(settings: Settings, unset: str | None) -> None:
     settings.ENVIRONMENT = replace(settings.ENVIRONMENT, discord_webhook_url=unset)
