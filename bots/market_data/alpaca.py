@@ -160,14 +160,19 @@ class AlpacaFeed:
         # The second try is for a fetch that was under way before this symbol was wanted.
         for _ in range(2):
             self._wanted[symbol] = time.monotonic()
-            if time.monotonic() - self._ticked_at.get(symbol, -fresh_s) < fresh_s:
+            # A machine that slept has a clock on the wall that went on, and a monotonic one that did not: both are asked.
+            if time.monotonic() - self._ticked_at.get(symbol, -fresh_s) < fresh_s and self._last_tick(symbol):
                 break
             problem = self._fetcher.run("its quotes", self._fetch_ticks)
-        ticks = self._ticks.get(symbol)
-        if not ticks or timezone.now() - ticks[-1].looked_at > LOOK_KEPT:
+        tick = self._last_tick(symbol)
+        if tick is None:
             raise MarketDataError(f"There is no quote of {symbol} from Alpaca: {problem or 'it gives none'}.")
-        tick = ticks[-1]
         return Quote(VENUE, symbol, tick.bid, tick.ask, tick.quoted_at, VENUE)
+
+    def _last_tick(self, symbol: str) -> Tick | None:
+        """Return the last look at ``symbol``; None where it is too old to be told of."""
+        ticks = self._ticks.get(symbol)
+        return ticks[-1] if ticks and timezone.now() - ticks[-1].looked_at <= LOOK_KEPT else None
 
     def mark(self, symbol: str, now: datetime) -> Decimal:
         """Return the last price of the session, held between bid and offer while the market is open and both are quoted.

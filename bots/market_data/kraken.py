@@ -123,14 +123,20 @@ class KrakenFeed:
         # The second try is for a fetch that was under way before this symbol was wanted.
         for _ in range(2):
             self._wanted[pair.symbol] = time.monotonic()
-            if time.monotonic() - self._ticked_at.get(pair.symbol, -QUOTE_FRESH_S) < QUOTE_FRESH_S:
+            # A machine that slept has a clock on the wall that went on, and a monotonic one that did not: both are asked.
+            is_fresh = time.monotonic() - self._ticked_at.get(pair.symbol, -QUOTE_FRESH_S) < QUOTE_FRESH_S
+            if is_fresh and self._last_tick(pair.symbol):
                 break
             problem = self._fetcher.run("the ticker", self._fetch_ticks)
-        ticks = self._ticks.get(pair.symbol)
-        if not ticks or timezone.now() - ticks[-1].seen_at > QUOTE_KEPT:
+        tick = self._last_tick(pair.symbol)
+        if tick is None:
             raise MarketDataError(f"There is no quote of {symbol} from Kraken: {problem or 'it gives none'}.")
-        tick = ticks[-1]
         return Quote(VENUE, symbol, tick.bid, tick.ask, tick.seen_at, VENUE)
+
+    def _last_tick(self, symbol: str) -> Tick | None:
+        """Return the last look at ``symbol``; None where it is too old to be told of."""
+        ticks = self._ticks.get(symbol)
+        return ticks[-1] if ticks and timezone.now() - ticks[-1].seen_at <= QUOTE_KEPT else None
 
     def mark(self, symbol: str, now: datetime) -> Decimal:
         """Return the bid."""

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import pytest
+import time_machine
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -76,6 +77,13 @@ def test_quote_has_the_time_that_the_venue_gives_it(alpaca: AlpacaLoopback, feed
     quote = soon(lambda: feed.quote(AAPL, timezone.now()))
     assert (quote.venue, quote.symbol, quote.bid, quote.ask) == ("alpaca", AAPL, Decimal("229.98"), Decimal("230.02"))
     assert before <= quote.seen_at <= timezone.now()
+
+
+def test_machine_that_slept_asks_for_a_quote_at_once(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
+    now_quote(feed)
+    alpaca.set_price("229.98", "230.02")
+    with time_machine.travel(timezone.now() + timedelta(minutes=11), tick=True):
+        assert soon(lambda: feed.quote(AAPL, timezone.now())).bid == Decimal("229.98")
 
 
 def test_frozen_quote_grows_old(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from bots.market_data.base import Feed, MarketDataError, price_above_zero
@@ -28,6 +29,15 @@ def test_quote_is_the_ticker_as_of_the_request(kraken: KrakenLoopback, feed: Fee
     quote = feed.quote(BTC, before)
     assert (quote.bid, quote.ask, quote.source) == (Decimal("60001.5"), Decimal("60002.5"), "kraken")
     assert before <= quote.seen_at <= timezone.now()
+
+
+def test_machine_that_slept_asks_for_a_quote_at_once(kraken: KrakenLoopback, feed: Feed) -> None:
+    feed.quote(BTC, timezone.now())
+    kraken.set_price("60001.5", "60002.5")
+    with time_machine.travel(timezone.now() + timedelta(minutes=2), tick=True):
+        quote = feed.quote(BTC, timezone.now())
+        assert quote.bid == Decimal("60001.5")
+        assert timezone.now() - quote.seen_at < timedelta(seconds=60)
 
 
 def test_mark_is_the_bid_and_never_zero(kraken: KrakenLoopback, feed: Feed) -> None:
