@@ -4,15 +4,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST := $(BIN)/python -m pytest
+# The recorder keeps what the fault matrix's tests found in the file that FAULTS_RECORD names; without it, it does nothing.
+PYTEST := $(BIN)/python -m pytest -p tests.faults.recorder
 PYTEST_WORKERS ?= 2
 SQLITE_MARKS ?= not browser
 POSTGRES_MARKS ?= not browser
 # The rooms whose tests "make test" repeats on PostgreSQL. Those of the pages are repeated by "make check".
 ROOMS ?= tests
 CORE_ROOMS := tests/audit tests/bots tests/faults tests/safety tests/workers
+# Where tests are that are slow, or start workers: looking for them in all modules takes longer than many of them do.
+SLOW = $(shell grep -rl 'mark\.slow' --include='test_*.py' tests)
+SLOW_OR_WORKERS = $(shell grep -rlE 'mark\.(slow|workers)' --include='test_*.py' $(CORE_ROOMS))
+# One at a time goes to whoever is free: what takes minutes must not be handed out in one pile.
+ONE_BY_ONE := --maxschedchunk=1
 # Which suites "make check" runs. CI leaves out sqlite when "make test" has just run it on the same tree.
 SUITES ?= sqlite browser postgres
+# CI checks format and types beside its tests.
+STATIC ?= static
 
 # uv finds packages where pip was told to.
 ifdef PIP_INDEX_URL
@@ -23,7 +31,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench rehearse lock format static test-sqlite test-slow test-postgres test-postgres-rest test-browser
+.PHONY: help run test check bench rehearse faults lock format static test-sqlite test-slow test-postgres test-postgres-rest test-browser
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -41,13 +49,16 @@ test: $(VENV)/.dev ## Run the tests on SQLite and on the PostgreSQL of the test 
 QUICKLY = $(MAKE) --no-print-directory PYTEST_WORKERS=3
 
 check: $(VENV)/.dev ## Run everything that CI runs: format, lint, types, imports, and all tests
-	@$(MAKE) --no-print-directory static $(addprefix test-,$(SUITES))
+	@$(MAKE) --no-print-directory $(STATIC) $(addprefix test-,$(SUITES))
 
 bench: $(VENV)/.dev ## Run the benchmarks; prints a table and writes docs/benchmarks.md
 	@$(BIN)/python -m bench
 
 rehearse: $(VENV)/.runtime ## Start venues that are on this machine only, and a console against them (PORT=; FRESH=1 begins anew)
 	@exec $(BIN)/python -m tests.loopback.rehearsal $(if $(FRESH),--fresh)
+
+faults: $(VENV)/.dev ## Write docs/faults.md from what the last .ci/run found
+	@$(BIN)/python -m tests.faults.report
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix-only --quiet .
@@ -78,27 +89,27 @@ endef
 
 test-sqlite: $(VENV)/.dev
 	@echo "== tests on SQLite"
-	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) -m "$(SQLITE_MARKS)")
+	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) $(HANDED_OUT) -m "$(SQLITE_MARKS)" $(SQLITE_ROOMS))
 
 # What "make test" leaves out on SQLite, for CI, which has just run it on the same tree.
 test-slow:
-	@$(MAKE) --no-print-directory test-sqlite SQLITE_MARKS="slow and not browser"
+	@$(MAKE) --no-print-directory test-sqlite SQLITE_MARKS="slow and not browser" SQLITE_ROOMS="$(SLOW)" HANDED_OUT=$(ONE_BY_ONE)
 
 # Only what touches the database: the rest does not depend on it. TEST_POSTGRES_URL names a server; else one is brought along.
 test-postgres: $(VENV)/.dev
 	@echo "== database tests on PostgreSQL"
 	$(call tested,TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
-	  $(PYTEST) -n $(PYTEST_WORKERS) -m "$(POSTGRES_MARKS)" --database-only $(ROOMS))
+	  $(PYTEST) -n $(PYTEST_WORKERS) $(HANDED_OUT) -m "$(POSTGRES_MARKS)" --database-only $(ROOMS))
 
 # What "make test" leaves out on PostgreSQL, for CI, which has just run it on the same tree: real workers, slow proofs, the pages.
 OTHER_ROOMS = $(filter-out $(CORE_ROOMS) tests/__pycache__ tests/browser,$(patsubst %/,%,$(wildcard tests/*/)))
 test-postgres-rest:
-	@$(MAKE) --no-print-directory test-postgres ROOMS="$(CORE_ROOMS)" POSTGRES_MARKS="workers or slow"
-	@$(MAKE) --no-print-directory test-postgres ROOMS="$(OTHER_ROOMS)" PYTEST_WORKERS=3
+	@$(MAKE) --no-print-directory test-postgres ROOMS="$(SLOW_OR_WORKERS)" POSTGRES_MARKS="workers or slow" HANDED_OUT=$(ONE_BY_ONE)
+	@$(MAKE) --no-print-directory test-postgres ROOMS="$(OTHER_ROOMS)" PYTEST_WORKERS=3 HANDED_OUT=$(ONE_BY_ONE)
 
 test-browser: $(VENV)/.dev
 	@echo "== browser tests"
-	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -m browser)
+	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -m browser tests/browser)
 
 # Installation. Each stamp is as new as what it was installed from.
 

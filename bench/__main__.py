@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import api, chain, halt, pipeline, replay, ticks
+from bench import api, chain, halt, intelligence, pipeline, replay, ticks
 from bench.scratch import ROOT, scratch_postgres, scratch_sqlite
 from bench.table import BenchRow, markdown
 
@@ -26,6 +26,8 @@ def measure(*, quick: bool) -> list[BenchRow]:
     with scratch_sqlite() as sqlite:
         _say("replay")
         rows += replay.run(sqlite, quick=quick)
+        _say("intelligence")
+        rows += intelligence.run(sqlite, quick=quick)
         _say("ticks on SQLite")
         rows += ticks.run(sqlite, quick=quick)
         _say("kill switch on SQLite")

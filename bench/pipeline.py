@@ -146,9 +146,11 @@ def _bare_order(cursor: Any, bot_id: int, number: int) -> None:
     quantity = Decimal("0.01") + Decimal(number) / 1_000_000
     cursor.execute(
         "INSERT INTO orders (client_order_id, bot_id, venue, symbol, side, type, status, quantity, filled_quantity,"
-        " filled_notional, fees, is_live, reduce_only, is_entry, leg, reason, actor, venue_order_id, fence_token,"
-        " submitting_at, matched_until, created_at, updated_at) VALUES (%s, %s, 'replay', 'SPX', 'buy', 'market',"
-        " 'filled', %s, %s, %s, 0, false, false, true, 'bench', 'benchmark', 'bench', 'paper', '', %s, %s, %s, %s)"
+        " filled_notional, fees, is_live, reduce_only, is_entry, is_flatten, empty_look_ups, leg, reason, actor,"
+        " venue_order_id, fence_token, submitting_at, matched_until, created_at, updated_at)"
+        " VALUES (%s, %s, 'replay', 'SPX', 'buy', 'market', 'filled', %s, %s,"
+        " %s, 0, false, false, true, false, 0, 'bench', 'benchmark', 'bench',"
+        " 'paper', '', %s, %s, %s, %s)"
         " RETURNING id",
         ("x" + secrets.token_hex(8), bot_id, quantity, quantity, quantity * 3000, now, now, now, now),
     )

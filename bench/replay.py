@@ -52,7 +52,15 @@ def _measure_one(strategy: Any, runs: int) -> tuple[float, float]:
     from bots import backtest
     from safety.intents import LimitSet
 
-    limits = LimitSet(notional_usd_max=Decimal(5000), notional_usd_min={"replay": Decimal(1)})
+    # The limits on losses are evaluated and let it trade on: a bot that they have paused makes no orders to be measured.
+    never = Decimal(100)
+    limits = LimitSet(
+        notional_usd_max=Decimal(5000),
+        notional_usd_min={"replay": Decimal(1)},
+        daily_loss_pct=never,
+        drawdown_pct=never,
+        losing_streak_max=10**6,
+    )
     case = backtest.Backtest(strategy, strategy.schema.defaults(), SYMBOL, Decimal(250), Decimal(10_000), limits)
     bars, orders = [], []
     for number in range(runs + 1):

@@ -38,6 +38,7 @@ def measure_paper_accounts(now: datetime) -> None:
     """Measure the account of every built-in paper bot, and pause those that have lost too much."""
     loss_triggers.pause_paper_losers(measure_paper(Moment(now)))
     loss_triggers.pause_the_rejected()
+    loss_triggers.tell_of_losing_streaks(now)
 
 
 @chore(every_s=10)

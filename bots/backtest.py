@@ -33,6 +33,8 @@ class Backtest:
     limits: LimitSet
     since: datetime | None = None
     until: datetime | None = None
+    with_intelligence: bool = True
+    score_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def run(test: Backtest) -> Report:
         fees=fees_for(VENUE, test.symbol),
         limits=test.limits,
         half_spread_bps=info.half_spread_bps,
+        with_intelligence=test.with_intelligence,
+        score_min=test.score_min,
     )
     result = simulate(test.strategy, test.params, candles, conditions)
     return Report(
@@ -130,6 +134,9 @@ def as_plain(test: Backtest, report: Report) -> dict[str, Any]:
         "deals_closed": result.deals_closed,
         "deals_won": result.deals_won,
         "denials": dict(sorted(result.denials.items())),
+        "intelligence": test.with_intelligence,
+        "score_min": test.score_min,
+        "entries_held_back": result.held_back,
         "fees_usd": cents(report.fees_usd),
         "spread_and_slippage_usd": cents(report.spread_and_slippage_usd),
         "realised_pnl_usd": cents(report.realised_pnl_usd),

@@ -16,6 +16,7 @@ from bots.accounts import account_name, is_fresh
 from bots.brokers.access import Lockout, lockout_of
 from bots.brokers.factory import BrokerUnavailable, broker_for
 from bots.exposure import Market, held_reason
+from bots.intelligence.reasons import REMEDIES as THOUGHT_REMEDIES
 from bots.markets import Moment
 from bots.marks import market_of
 from bots.models import Account, Bot, BotStatus, Difference, DifferenceKind, Position
@@ -42,6 +43,9 @@ _ANY_ENTRY = OrderIntent(
 READ_NOW = frozenset(
     {"KILL_SWITCH", "LIVE_GATE_CLOSED", "READINESS", "ENTRIES_HELD", "MARKET_DATA", "ACCOUNT_UNKNOWN", "VENUE_LOCKOUT"}
 )  # fmt: skip
+#: The codes of what the intelligence layer takes away begin so: no control's does.
+INTELLIGENCE = "INTELLIGENCE_"
+_THOUGHT_REMEDIES = {f"{INTELLIGENCE}{code.value}": text for code, text in THOUGHT_REMEDIES.items()}
 #: What a control writes for a figure that it did not have.
 NOT_KNOWN = "not known"
 #: The controls that need to know what the account holds.
@@ -82,7 +86,7 @@ class Block:
         """Return what a person can do about it; an empty text when nothing is known."""
         if self.is_for_want_of_figures:
             return REMEDIES["ACCOUNT_UNKNOWN" if self.code in OF_ACCOUNT else "NOT_KNOWN"]
-        return REMEDIES.get(self.code, "")
+        return REMEDIES.get(self.code) or _THOUGHT_REMEDIES.get(self.code, "")
 
     @property
     def stops_exits(self) -> bool:

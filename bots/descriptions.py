@@ -11,7 +11,9 @@ def describe(bot: Bot) -> str:
     """Return a bot's configuration as canonical JSON, for the audit."""
     fields = ("venue", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "poll_seconds", "dry_run")
     shown = {name: getattr(bot, name) for name in fields}
-    return canonical_json(shown | ({"paper_broker": bot.paper_broker} if bot.paper_broker == PaperBroker.VENUE else {}))
+    # What is seldom set is named only where it is.
+    seldom = {"paper_broker": bot.paper_broker} if bot.paper_broker == PaperBroker.VENUE else {}
+    return canonical_json(shown | seldom | ({"score_min": bot.score_min} if bot.score_min else {}))
 
 
 def shown(value: object) -> str:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from audit.decimals import decimal_text
 from audit.log import OperatorEventRecord, record, unit
-from bots import executor, hand_orders, ledger, manager
+from bots import executor, hand_orders, ledger, manager, telling
 from bots.account_chores import accounts_in_use, measure_at_venue
 from bots.accounts import account_name, is_fresh
 from bots.batch import BotBooks, locked_books
@@ -74,6 +74,7 @@ def set_live(
         bot.turning_to_paper = False
         bot.attended_at = now if is_person else bot.attended_at
         _audit(bot, "live_enabled", before, LIVE, actor, reason)
+        telling.tell_live_enabled(bot, actor=actor, reason=reason)
         _save(bot)
     if not has_more:
         check_readiness(actor)
@@ -277,6 +278,7 @@ def _turn(bot: Bot, actor: str, reason: str) -> None:
     before = TURNING if bot.turning_to_paper else LIVE
     bot.dry_run, bot.turning_to_paper = True, False
     _audit(bot, "live_disabled", before, PAPER, actor, reason)
+    telling.tell_live_disabled(bot, actor=actor, reason=reason)
     _save(bot)
 
 

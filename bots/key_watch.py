@@ -46,6 +46,11 @@ def tell_of_lockouts(now: datetime) -> None:
                 subject,
                 f"{access.account}: {access.rate_refused_reason}. Nothing is asked with this key meanwhile, but an exit or a"
                 " cancel every two minutes. What must go at once goes on the venue's own page.",
+                title=f"{access.account.capitalize()} has locked our key out",
+                facts=(
+                    ("Venue", access.account.capitalize()),
+                    ("Until", f"{access.locked_out_until:%Y-%m-%d %H:%M} UTC"),
+                ),
             )
 
 

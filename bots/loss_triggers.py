@@ -5,8 +5,11 @@ once: what is reducing or paused already is left alone, and a person's release o
 """
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
 
-from bots import manager
+from bots import manager, telling
+from bots.accounts import Baselines
 from bots.models import Account, Bot, BotStatus, PaperBroker, Position
 from safety import kill_switch
 from safety.controls.base import share_of, usd
@@ -21,12 +24,16 @@ def breach(account: Account, limits: LimitSet) -> str:
 
     The controls deny the same at the same figure, and deny where it is not known.
     """
-    equity_usd = account.equity_usd
-    if equity_usd is None:
+    if account.equity_usd is None:
         return ""
+    return losses_reached(account.equity_usd, Baselines(account.day_start_equity_usd, account.peak_equity_usd), limits)
+
+
+def losses_reached(equity_usd: Decimal, known: Baselines, limits: LimitSet) -> str:
+    """Return which loss limit an equity has reached against its baselines, for people, or an empty text."""
     judged = (
-        ("DAILY_LOSS", "since the UTC day began", account.day_start_equity_usd, limits.daily_loss_pct),
-        ("DRAWDOWN", "below its peak", account.peak_equity_usd, limits.drawdown_pct),
+        ("DAILY_LOSS", "since the UTC day began", known.day_start_usd, limits.daily_loss_pct),
+        ("DRAWDOWN", "below its peak", known.peak_usd, limits.drawdown_pct),
     )
     texts = [
         f"{code}: the equity is {usd(base - equity_usd)} down {since}; the limit is {limit_pct} % of {usd(base)}"
@@ -48,6 +55,7 @@ def stop_live_losses(account: Account) -> None:
     if not why:
         return
     kill_switch.engage(Level.REDUCING, why, actor=ACTOR, scope=f"venue:{account.venue}")
+    telling.tell_live_loss(account, why)
 
 
 def pause_paper_losers(accounts: Iterable[Account]) -> None:
@@ -74,6 +82,22 @@ def pause_the_rejected() -> None:
             _pause(book.bot_id, f"{why}. See why on its orders, then start it again")
 
 
+def tell_of_losing_streaks(now: datetime) -> None:
+    """Tell of each running bot whose last deals all lost, when LOSING_STREAK begins to hold its entries."""
+    books = Position.objects.filter(losing_streak__gt=0, bot__status=BotStatus.RUNNING).select_related("bot")
+    losing = [one for one in books if one.is_live == one.bot.is_live]
+    if not losing:
+        return
+    limits = LimitBook.read([one.bot_id for one in losing])
+    for book in losing:
+        found = limits.for_bot(book.bot_id, is_live=book.is_live)
+        if found.losing_streak_max is None or book.losing_streak < found.losing_streak_max or book.last_loss_at is None:
+            continue
+        until = book.last_loss_at + timedelta(hours=float(found.losing_pause_h))
+        if now < until:
+            telling.tell_losing_streak(book.bot, book.losing_streak, until)
+
+
 def _is_down(account: Account) -> bool:
     bases = (account.day_start_equity_usd, account.peak_equity_usd)
     return any(base is not None and account.equity_usd is not None and account.equity_usd < base for base in bases)
@@ -93,3 +117,4 @@ def _pause(bot_id: int, reason: str, lost: Account | None = None) -> None:
         is_reset = lost is not None and Account.objects.filter(pk=lost.pk).exclude(reset_at=lost.reset_at).exists()
         if bot.status == BotStatus.RUNNING and not is_reset:
             manager.pause(bot_id, actor=ACTOR, reason=reason)
+            telling.tell_paused(bot, reason, is_loss=lost is not None)

@@ -7,14 +7,14 @@ from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from audit.decimals import decimal_text
 from audit.log import OperatorEventRecord, joined_unit, record
 from audit.records import bounded
-from bots import baselines, executor, ledger
+from bots import baselines, executor, ledger, telling
 from bots.batch import BotBooks, locked_books
+from bots.bot_checks import problems_of
 from bots.descriptions import describe, shown
 from bots.exposure import Market
 from bots.market_data.base import MarketDataError
@@ -30,13 +30,12 @@ from safety.intents import OrderIntent, OrderType, Side
 
 ERROR_TEXT_MAX = 2000
 REASON_TEXT_MAX = 500
-POLL_SECONDS_MAX = 86_400
 #: Of the symbols that a venue has, so many are named to who asked for another one.
 SYMBOLS_SHOWN_MAX = 20
-#: Venues that have a paper account of their own.
-WITH_PAPER_ACCOUNT = frozenset({Venue.ALPACA})
 Over = Mapping[str, Any] | None
-EDITABLE = ("name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "paper_broker", "poll_seconds")
+EDITABLE = (
+    "name", "symbol", "strategy", "params", "capital_usd", "paper_equity_usd", "paper_broker", "poll_seconds", "score_min",
+)  # fmt: skip
 
 
 class BotActionError(Exception):
@@ -56,6 +55,7 @@ class NewBot:
     poll_seconds: int = 5
     paper_equity_usd: Decimal = Decimal(100_000)
     paper_broker: str = PaperBroker.BUILT_IN
+    score_min: int = 0
 
 
 def create(new: NewBot, *, actor: str, also: Callable[[Bot], object] | None = None) -> Bot:
@@ -75,6 +75,7 @@ def create(new: NewBot, *, actor: str, also: Callable[[Bot], object] | None = No
         paper_equity_usd=new.paper_equity_usd,
         paper_broker=new.paper_broker,
         poll_seconds=new.poll_seconds,
+        score_min=new.score_min,
     )
     _check(bot)
     with joined_unit():
@@ -238,7 +239,10 @@ def cancel_order(order_id: int, *, actor: str, reason: str = "cancelled by hand"
 def pause_after_error(bot: Bot, error: BaseException, *, actor: str, now: datetime) -> None:
     """Pause a bot whose tick failed, as ``pause`` does, and keep the error for its page. The caller has locked the bot."""
     text = bounded(f"{type(error).__name__}: {error}", ERROR_TEXT_MAX)
-    is_news = bot.status == BotStatus.RUNNING or bot.last_error != text
+    was_running = bot.status == BotStatus.RUNNING
+    is_news = was_running or bot.last_error != text
+    # A text may hold a figure that changes with each tick: a paused bot that fails in the same way is told of once.
+    is_told = was_running or bot.last_error.partition(":")[0] != type(error).__name__
     bot.last_error, bot.last_error_at = text, now
     if not is_news:
         # A paused bot ticks for its exits; failing in the same way again is no new revision.
@@ -247,6 +251,8 @@ def pause_after_error(bot: Bot, error: BaseException, *, actor: str, now: dateti
     if bot.status == BotStatus.RUNNING:
         _cancel_entries(bot, actor)
         _set_status(bot, BotStatus.PAUSED, "its tick failed; see the last error, then start it again", actor)
+    if is_told:
+        telling.tell_bot_error(bot, text, was_running=was_running)
     _save(bot)
 
 
@@ -291,19 +297,7 @@ def _schema(strategy: str) -> ParamSchema:
 
 def _check(bot: Bot) -> None:
     """Return quietly when a bot can be saved as it is. Raises BotActionError with everything that is wrong."""
-    problems = [
-        f"The {name} has to be a figure above zero."
-        for name, value in (("capital", bot.capital_usd), ("paper equity", bot.paper_equity_usd))
-        if not isinstance(value, Decimal) or not value.is_finite() or value <= 0
-    ]
-    if bot.paper_broker == PaperBroker.VENUE and bot.venue not in WITH_PAPER_ACCOUNT:
-        problems.append(f"{bot.venue} has no paper account: its paper orders are filled by the console itself.")
-    if not 1 <= bot.poll_seconds <= POLL_SECONDS_MAX:
-        problems.append(f"The poll interval has to be from 1 to {POLL_SECONDS_MAX} seconds.")
-    try:
-        bot.full_clean(exclude=["capital_usd", "paper_equity_usd", "poll_seconds"], validate_constraints=False)
-    except ValidationError as error:
-        problems += [f"{name}: {' '.join(texts)}" for name, texts in error.message_dict.items()]
+    problems = problems_of(bot)
     if problems:
         raise BotActionError(" ".join(problems))
 

@@ -9,9 +9,12 @@ from bots.brokers.fees import fees_for
 from bots.exposure import NO_CANDLES, CandleBasis, Market
 from bots.market_data.base import CandleSeries, MarketDataError
 from bots.market_data.datasets import TIMEFRAME_S
+from bots.market_data.datasets import VENUE as REPLAY
 from bots.market_data.feeds import feed_for
 
 CANDLES_STEP = 512
+#: A replay rounds opening times down to the second: a candle may be younger by that. Played fast, a bar takes less than a second.
+REPLAY_ROUNDS_S = Decimal(1)
 # A new order can take part in what was traded in this time just before it.
 TRADED_LOOKBACK = timedelta(seconds=10)
 
@@ -51,7 +54,9 @@ def candle_basis(series: CandleSeries, now: datetime) -> CandleBasis | None:
         return None
     closed = opened + timedelta(microseconds=int(bar_s.scaleb(6)))
     age_s = feed.trading_s(series.symbol, closed, now)
-    # Replay rounds opening times down to the second, and a candle across a gap is shorter than its timeframe.
+    if series.venue == REPLAY:
+        age_s -= REPLAY_ROUNDS_S
+    # A candle across a gap is shorter than its timeframe, so that it seems to have closed later than it did.
     return CandleBasis(max(age_s, Decimal(0)), min(bar_s, feed.session_s(series.symbol)))
 
 

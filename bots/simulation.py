@@ -3,7 +3,7 @@
 Nothing is stored and nothing is sent: the only broker here is the paper broker, which cannot reach a venue. The strategy is
 asked at the close of each bar, and what it wants is traded there, at the close with half the spread, slippage and fees. The
 strategy sees every candle since the first one, where a running bot sees the last ``warmup_bars``; smoothed indicators then
-differ in the fifth digit. Same input, same result.
+differ in the fifth digit. What the intelligence layer takes away from a running bot it takes away here. Same input, same result.
 """
 
 from collections import Counter, deque
@@ -31,6 +31,7 @@ from bots.simulation_values import (
     Scanning,
     SimulationResult,
     Trade,
+    entries_open,
     quote_ticks,
 )
 from bots.strategies.base import (
@@ -85,6 +86,7 @@ class _Run:
     deals_won: int = 0
     orders_made: int = 0
     valued_until: int = 0
+    held_back: int = 0
     sent_at: deque[datetime] = field(default_factory=deque)
     sent_keys: set[tuple[object, ...]] = field(default_factory=set)
     bid_ticks: NDArray[np.int64] = field(init=False)
@@ -94,6 +96,7 @@ class _Run:
     equity: Floats = field(init=False)
     broker: PaperBroker = field(init=False)
     bar_s: int = field(init=False)
+    allowed: NDArray[np.bool_] | None = field(init=False)
     record: Record = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +107,7 @@ class _Run:
         self.equity = np.empty(len(self.candles))
         self.broker = PaperBroker(self.conditions.fees)
         self.bar_s = TIMEFRAME_S[self.candles.timeframe]
+        self.allowed = entries_open(self.candles, self.conditions)
         self.record = Record(self.conditions.equity_usd, self.conditions.equity_usd)
 
     def play(self) -> None:
@@ -127,6 +131,7 @@ class _Run:
             deals_closed=self.deals_closed,
             deals_won=self.deals_won,
             final_price=Decimal(final),
+            held_back=self.held_back,
         )
 
     def _next(self, start: int) -> int:
@@ -188,6 +193,8 @@ class _Run:
         for proposal in self.strategy.propose(self._view(bar, market)):
             if isinstance(proposal, CancelProposal):
                 self._cancel(proposal, now)
+            elif proposal.side == Side.BUY and self.allowed is not None and not self.allowed[bar]:
+                self.held_back += 1
             else:
                 self._submit(proposal, bar, market)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bots.books import Book
 from bots.brokers.base import Execution, FeeSchedule
+from bots.intelligence import layer
 from bots.market_data.base import CandleSeries, Floats
 from bots.strategies.base import DealView, OpenOrder
 from bots.strategies.common import Scan
@@ -33,8 +34,10 @@ class Scanning(Protocol):
 class Conditions:
     """What a replay runs under. Money in USD; ``half_spread_bps`` in basis points of the close.
 
-    With ``live_locks`` the controls judge every order as a live one behind these locks, with a readiness run that just found
-    nothing: a rehearsal of live limits. The orders themselves stay what they are, filled in memory.
+    ``with_intelligence``: entries wait where the candles would make the intelligence layer hold a running bot's back, and where
+    the market's score is below ``score_min``. With
+    ``live_locks`` the controls judge every order as a live one behind these locks, with a readiness run that found nothing: a
+    rehearsal of live limits. The orders themselves stay what they are, filled in memory.
     """
 
     capital_usd: Decimal
@@ -44,6 +47,8 @@ class Conditions:
     limits: LimitSet
     half_spread_bps: Decimal = Decimal(1)
     live_locks: tuple[Lock, ...] | None = None
+    with_intelligence: bool = True
+    score_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,10 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class SimulationResult:
-    """What a replay gave. ``equity_usd`` has one figure per bar, as floats for charts; ``book`` is exact."""
+    """What a replay gave. ``equity_usd`` has one figure per bar, as floats for charts; ``book`` is exact.
+
+    ``held_back`` counts the entries that were wanted and that the intelligence layer took away, one a bar and leg.
+    """
 
     bars: int
     trades: tuple[Trade, ...]
@@ -70,6 +78,7 @@ class SimulationResult:
     deals_closed: int
     deals_won: int
     final_price: Decimal
+    held_back: int = 0
 
 
 @dataclass(slots=True)
@@ -104,6 +113,17 @@ class OpenSimulated:
         return OpenOrder(
             intent.client_order_id, intent.side, intent.type, intent.leg, self.remaining, intent.limit_price
         )
+
+
+def entries_open(candles: CandleSeries, conditions: Conditions) -> NDArray[np.bool_] | None:
+    """Return for each bar whether the intelligence layer lets entries through; None where it is not asked."""
+    if not conditions.with_intelligence:
+        return None
+    open_ = layer.entry_allowed(candles)
+    if conditions.score_min:
+        spread_bps, fee_rate = float(conditions.half_spread_bps), float(conditions.fees.taker)
+        open_ = open_ & (layer.scores(candles, spread_bps, fee_rate) >= conditions.score_min)
+    return open_
 
 
 def quote_ticks(

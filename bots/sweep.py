@@ -22,6 +22,7 @@ from bots.executor.venue import GRACE, apply, carry_out_cancel, to_not_sent, to_
 from bots.models import AccountSync, Order
 from bots.order_states import RESTING_STATES, OrderStatus
 from bots.reconciliation import alarms, turns, vanished
+from bots.telling import about_order
 from bots.workers.chores import chore
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,14 @@ def tell_of_unknown(now: datetime) -> list[Order]:
         with apart(f"order {order.client_order_id}: nobody could be told that its outcome is not known"):
             name = "" if order.bot is None else f" of {order.bot.name}"
             text = f"Nobody knows what became of order {order.client_order_id}{name}: {order.venue} is asked again and again."
-            alarms.alarm(alarms.UNKNOWN, subject, f"{text} Entries in {order.symbol} wait.")
+            alarms.alarm(
+                alarms.UNKNOWN,
+                subject,
+                f"{text} Entries in {order.symbol} wait. Do not send it again. If it lasts for minutes, look at the venue's own"
+                " page.",
+                title=f"Nobody knows what became of an order{name}",
+                facts=about_order(order),
+            )
             told.append(order)
     return told
 

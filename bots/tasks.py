@@ -2,6 +2,8 @@
 
 import secrets
 
+from django.utils import timezone
+
 from bots.workers import watchdog as watch
 from bots.workers.chores import ChoresShift, load_chores
 from bots.workers.shift import runner_from_settings
@@ -23,3 +25,22 @@ def run_chores() -> str:
 def watchdog() -> int:
     """Queue the shifts that are missing; return how many."""
     return watch.top_up()
+
+
+def run_autopilot() -> str:
+    """Run one cycle of the autopilot; return what became of it."""
+    # Only now: the workers that tick bots have no use for it.
+    from bots.autopilot import cycle
+
+    try:
+        done = cycle.run("schedule", timezone.now())
+    except (cycle.CycleTaken, cycle.AutopilotOff) as why:
+        return str(why)
+    return f"cycle {done.pk}: {done.status}"
+
+
+def autopilot_watchdog() -> bool:
+    """Queue a cycle of the autopilot that is due and was not queued; return whether that was done."""
+    from bots.autopilot import chores
+
+    return chores.queue_if_due(timezone.now())

@@ -17,11 +17,12 @@ from django.db import Error as DatabaseFault
 
 from audit.log import Unit, unit
 from audit.records import bounded
-from bots import executor, manager
+from bots import decisions, executor, manager
 from bots.batch import RECENT, TICKING, BotBooks, load_books
 from bots.blocks import Block
 from bots.dispatch import lines
 from bots.exposure import Market
+from bots.intelligence.values import Assessment
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
 from bots.models import Bot, BotTick, Deal, Order
@@ -30,6 +31,7 @@ from bots.order_states import RESTING_STATES
 from bots.proposals import filtered, order_market, propose, waits_for, wants_match
 from bots.shortages import really_there
 from bots.strategies.base import CancelProposal, Proposal
+from bots.thoughts import Thoughts, left_by, thought_blocks
 from bots.workers.leases import Fence, LeaseLost
 from bots.workers.schedule import DueTick, ScheduledBot
 from safety.controls.base import StateReading
@@ -54,6 +56,8 @@ class Outcome:
     error: Exception | None = None
     errand: "Errand | None" = None
     peak: tuple[int, Decimal] | None = None
+    thought: Assessment | None = None
+    is_acted_on: bool = False
 
 
 @dataclass(slots=True)
@@ -88,14 +92,17 @@ def tick_batch(ticks: Sequence[DueTick], fence: Fence, now: datetime) -> None:
     # A repeat of a tick has to see what its first run ordered, and that was not before the tick was due.
     since = min(now - RECENT, *(tick.due_at for tick in ticks))
     books = load_books([tick.bot_id for tick in ticks], since)
-    outcomes = [_look(books[tick.bot_id], tick, moment, states) for tick in ticks if tick.bot_id in books]
+    thoughts = Thoughts(moment, books)
+    outcomes = [_look(books[tick.bot_id], tick, thoughts, states) for tick in ticks if tick.bot_id in books]
     with unit() as audit_unit:
         audit_unit.before_commit(fence.check)
-        _act_all(audit_unit, [one for one in outcomes if one.acts], moment, since, fence)
+        _act_all(audit_unit, [one for one in outcomes if one.acts], thoughts, since, fence)
         for outcome in outcomes:
             if outcome.error is not None:
                 _pause(audit_unit, outcome, now)
         _save(outcomes, now)
+        kept = decisions.keep(_thoughts_of(outcomes), fence, now)
+    decisions.remember(kept, fence)
     for outcome in outcomes:
         if outcome.errand is not None and outcome.error is None:
             _send_off(outcome.errand, fence)
@@ -109,11 +116,11 @@ def _send_off(errand: Errand, fence: Fence) -> None:
         log.warning("bot %s: no line to its venue is free; its next tick decides anew", bot_id)
 
 
-def _look(books: BotBooks, due: DueTick, moment: Moment, states: StateBook) -> Outcome:
+def _look(books: BotBooks, due: DueTick, thoughts: Thoughts, states: StateBook) -> Outcome:
     """Judge one bot without locks. An outcome that ``acts`` is judged again under the lock."""
     outcome = Outcome(due)
     with _blamed(outcome):
-        _judge(outcome, books, moment, states)
+        _judge(outcome, books, thoughts, states)
     return outcome
 
 
@@ -148,13 +155,14 @@ def _is_news(bot_id: int, error: Exception) -> bool:
     return True
 
 
-def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook) -> None:
+def _judge(outcome: Outcome, books: BotBooks, thoughts: Thoughts, states: StateBook) -> None:
     if books.bot.status not in TICKING:
         outcome.note = "no longer running"
         return
+    moment = thoughts.moment
     state = states.reading(books.bot.venue, books.bot.pk)
     waiting = waits_for(books, moment)
-    kept, outcome.blocks = _wanted(books, moment, state, waiting)
+    kept = _wanted(outcome, books, thoughts, state, waiting)
     outcome.acts = bool(kept) or any(wants_match(order, books, moment) for order in books.open_orders)
     outcome.note = waiting.message if waiting is not None else "watching"
     deal = books.deal
@@ -166,17 +174,23 @@ def _judge(outcome: Outcome, books: BotBooks, moment: Moment, states: StateBook)
 
 
 def _wanted(
-    books: BotBooks, moment: Moment, state: StateReading, waiting: Block | None
-) -> tuple[list[Proposal | CancelProposal], list[Block]]:
-    """Return what the bot may try now, and what holds it back. While it waits its strategy is not asked."""
+    outcome: Outcome, books: BotBooks, thoughts: Thoughts, state: StateReading, waiting: Block | None
+) -> list[Proposal | CancelProposal]:
+    """Return what the bot may try now, and note what holds it back. While it waits its strategy is not asked."""
+    moment = thoughts.moment
     if waiting is not None:
         kept, blocks = filtered([], books, state, moment.now)
-        return kept, [waiting, *blocks]
+        outcome.blocks = [waiting, *blocks]
+        return kept
+    thought = outcome.thought = thoughts.of(books, state)
     market = moment.market(books.bot.venue, books.bot.symbol)
-    return filtered(propose(books, market, moment), books, state, moment.now)
+    proposals = left_by(thought, propose(books, market, moment))
+    kept, blocks = filtered(proposals, books, state, moment.now)
+    outcome.blocks = [*blocks, *thought_blocks(thought)]
+    return kept
 
 
-def _act_all(unit_: Unit, acting: Sequence[Outcome], moment: Moment, since: datetime, fence: Fence) -> None:
+def _act_all(unit_: Unit, acting: Sequence[Outcome], thoughts: Thoughts, since: datetime, fence: Fence) -> None:
     """Lock the bots that act, all in one go and by id, read them again, and let each act in a savepoint of its own."""
     if not acting:
         return
@@ -188,12 +202,12 @@ def _act_all(unit_: Unit, acting: Sequence[Outcome], moment: Moment, since: date
             outcome.note = "no longer running"
             continue
         with _blamed(outcome), unit_.savepoint():
-            _act(outcome, books[outcome.due.bot_id], moment, desk, fence)
+            _act(outcome, books[outcome.due.bot_id], thoughts, desk, fence)
 
 
-def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk, fence: Fence) -> None:
+def _act(outcome: Outcome, books: BotBooks, thoughts: Thoughts, desk: executor.Desk, fence: Fence) -> None:
     """Let resting orders meet the market, judge again on what is locked now, and do what is proposed then."""
-    bot = books.bot
+    bot, moment = books.bot, thoughts.moment
     state = desk.states.reading(bot.venue, bot.pk)
     for order in books.open_orders:
         if order.matched_until is None or not wants_match(order, books, moment):
@@ -203,7 +217,7 @@ def _act(outcome: Outcome, books: BotBooks, moment: Moment, desk: executor.Desk,
         else:
             executor.match(order, books, moment.market_since(bot.venue, bot.symbol, order.matched_until))
     waiting = waits_for(books, moment)
-    kept, outcome.blocks = _wanted(books, moment, state, waiting)
+    kept = _wanted(outcome, books, thoughts, state, waiting)
     if bot.trades_at_venue:
         _plan_errand(kept, books, outcome, moment)
         return
@@ -231,6 +245,7 @@ def _plan_errand(kept: Sequence[Proposal | CancelProposal], books: BotBooks, out
                 # Its shares were made fewer a moment ago, and none is left: the next tick says so.
                 continue
             errand.orders.append((proposal, wanted))
+            outcome.is_acted_on = True
             continue
         order = _resting(proposal, books)
         if order is not None and order.cancel_requested_at is None:
@@ -241,6 +256,7 @@ def _submit(
     proposal: Proposal, books: BotBooks, outcome: Outcome, moment: Moment, desk: executor.Desk, fence: Fence
 ) -> None:
     intent = _intent(proposal, books, outcome, moment)
+    outcome.is_acted_on = True
     submission = executor.submit(intent, books, order_market(books, moment), desk, fence=fence)
     if submission.is_denied:
         outcome.blocks.extend(map(Block.of, submission.denials))
@@ -277,6 +293,15 @@ def _resting(proposal: CancelProposal, books: BotBooks) -> Order | None:
     """Return the order that a strategy wants gone, if it still rests."""
     resting = (one for one in books.open_orders if one.status in RESTING_STATES)
     return next((one for one in resting if one.client_order_id == proposal.client_order_id), None)
+
+
+def _thoughts_of(outcomes: Sequence[Outcome]) -> list[decisions.Thought]:
+    """Return what was thought for the bots of these outcomes; a bot whose tick failed or that waits is left out."""
+    return [
+        decisions.Thought(one.due.bot_id, one.thought, one.is_acted_on)
+        for one in outcomes
+        if one.thought is not None and one.error is None
+    ]
 
 
 def _pause(unit_: Unit, outcome: Outcome, now: datetime) -> None:

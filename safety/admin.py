@@ -23,9 +23,18 @@ from safety.admin_forms import (
 from safety.intents import Level
 from safety.limits_admin import RiskLimitsAdmin
 from safety.models import NotificationPrefs, Setting, TradingState
+from safety.notification_admin import DeliveryAdmin, NotificationAdmin
 from safety.token_admin import ApiTokenAdmin
 
-__all__ = ["ApiTokenAdmin", "NotificationPrefsAdmin", "RiskLimitsAdmin", "SettingAdmin", "TradingStateAdmin"]
+__all__ = [
+    "ApiTokenAdmin",
+    "DeliveryAdmin",
+    "NotificationAdmin",
+    "NotificationPrefsAdmin",
+    "RiskLimitsAdmin",
+    "SettingAdmin",
+    "TradingStateAdmin",
+]
 
 LEVEL_COLOURS = {"Active": "success", "Reducing": "warning", "Halted": "danger"}
 
@@ -165,11 +174,11 @@ class NotificationPrefsAdmin(ConsoleModelAdmin):
     """What is sent to people, and when not."""
 
     form = NotificationPrefsForm
-    list_display = ("__str__", "enabled", "discord", "quiet")
+    list_display = ("__str__", "enabled", "discord", "email", "quiet")
     sortable_by = ()
     actions: Any = None
     fieldsets = (
-        (None, {"fields": ("enabled", "discord", "quiet_from", "quiet_until")}),
+        (None, {"fields": ("enabled", "discord", "email", "quiet_from", "quiet_until")}),
         ("Events", {"fields": ("wanted_events",)}),
         (None, {"fields": ("reason",)}),
     )

@@ -157,15 +157,16 @@ class NotificationPrefsForm(forms.ModelForm[NotificationPrefs]):
 
     class Meta:
         model = NotificationPrefs
-        fields = ("enabled", "discord", "quiet_from", "quiet_until")
+        fields = ("enabled", "discord", "email", "quiet_from", "quiet_until")
         labels = {
             "enabled": "Send notifications",
             "discord": "Send to Discord",
+            "email": "Send by email",
             "quiet_from": "Quiet from (UTC)",
             "quiet_until": "Quiet until (UTC)",
         }
         help_texts = {
-            "enabled": "So far only test messages are sent; alarms come with a later version, and keep to what you choose here.",
+            "enabled": "Off: nothing is sent. What is urgent is still shown on the Safety page.",
             "quiet_from": "Leave both empty for no quiet hours.",
         }
 

@@ -17,6 +17,7 @@ from audit.verify import head_seq, verify_part
 from safety import kill_switch
 from safety.intents import Level
 from safety.models import Setting
+from safety.notifications.beside import once, tell_beside
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,12 @@ POSITION_KEY = "chain_watch"
 #: Rows of one chain in one round, from where the last one ended, and as many of the newest.
 ROWS_MAX = 5_000
 REPORTED_MAX = 100
+TITLE = "The audit record was changed or cut off: all trading is halted"
+REMEDY = (
+    "Somebody changed the record behind the console's back, or an old backup was restored. Leave it halted. Keep a copy of the"
+    " database and of var/anchors.jsonl before anything else, run manage.py verify_audit, and compare the positions with the"
+    " venue's own page. Release only when you can explain it."
+)
 
 
 def check_some(rows_max: int = ROWS_MAX) -> list[BadRow]:
@@ -64,10 +71,20 @@ def _report(bad: BadRow, memory: dict[str, Any]) -> None:
     try:
         with unit():
             record(OperatorEventRecord(ACTOR, "audit_tampered", name, "intact", "broken", str(bad)))
+            _tell(bad, name)
             _save(memory)
     except Error:
         # The operators' own chain may be the one that takes no rows any more; trading is halted in any case.
         log.exception("the finding could not be recorded: %s", bad)
+        _tell(bad, name)
+
+
+def _tell(bad: BadRow, name: str) -> None:
+    facts = (("Chain", bad.chain.value), ("Table", bad.table), ("Row", f"seq {bad.seq}"), ("What is wrong", bad.why))
+    # The same finding is told once, also when it could not be recorded and is found again.
+    tell_beside(
+        "audit_tampered", f"chain:{name}", TITLE, f"{bad}.\n{REMEDY}", facts=facts, event_id=once(name, bad.why)
+    )
 
 
 def _read() -> dict[str, Any]:

@@ -31,7 +31,11 @@ class Level(TextChoices):
     @property
     def rank(self) -> int:
         """Return how strict the level is: 0 for active, 2 for halted."""
-        return list(Level).index(self)
+        return _RANKS[self.value]
+
+
+#: Asked for with every latch of every bot: walking through the levels each time is what it would cost most by.
+_RANKS = {level.value: rank for rank, level in enumerate(Level)}
 
 
 class MarketStatus(TextChoices):

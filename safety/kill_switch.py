@@ -21,6 +21,7 @@ from safety import outage
 from safety.intents import Level
 from safety.kill_file import kill_file, write_kill_file
 from safety.models import KillRun, Setting, TradingState
+from safety.notifications import stops
 from safety.scopes import GLOBAL, KILL_SETTING, SCOPE_PATTERN, UnknownScopeError, check_scope, scopes_of
 from safety.signals import kill_switch_engaged, kill_switch_released, tell
 from safety.states import Latch, StateBook, latch_of, local_latches, read_rows, read_state
@@ -138,6 +139,8 @@ def _raise_locked(row: TradingState, order: _Order) -> KillRun:
     _audit(action, row, holds, order.reason, order.actor)
     if holds != before:
         _save(row, holds, order.reason, order.actor, now)
+    if holds != before or order.is_flatten:
+        stops.tell_of_stop(holds, row.scope, order.reason, order.actor, is_flatten=order.is_flatten)
     if order.level == Level.HALTED:
         # The newer order of the two: who halts wants the flatten's orders stopped too.
         _stop_flattens(order.scope, now)
@@ -246,6 +249,7 @@ def release(reason: str, *, actor: str, scope: str = GLOBAL) -> list[Latch]:
         if scope == GLOBAL:
             _set_setting("0")
         KillRun.objects.filter(scope=scope, ended_at__isnull=True, is_flatten=True).update(flatten_until=None)
+        stops.tell_of_release(scope, reason, actor)
         kill_switch_released.send(sender=KillRun, scope=scope, reason=reason, actor=actor)
         held, _ = read_rows()
     scopes = dict.fromkeys([GLOBAL, KILL_SETTING, scope])
@@ -297,6 +301,7 @@ def end_flatten(run_id: int, why: str) -> None:
             _set_setting("1")
         run.level, run.flatten_until, run.drained_at, run.updated_at = Level.HALTED, None, None, now
         run.save(update_fields=["level", "flatten_until", "drained_at", "updated_at"])
+        stops.tell_of_flatten_end(scope, why, run.actor)
 
 
 def _stop_flattens(scope: str, now: datetime) -> None:

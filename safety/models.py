@@ -10,6 +10,10 @@ from audit.fields import CanonicalJSONField, ExactDecimalField, canonical_json
 from safety.api_models import ApiFailure as ApiFailure
 from safety.api_models import ApiToken as ApiToken
 from safety.intents import Level
+from safety.notification_models import ChannelState as ChannelState
+from safety.notification_models import Delivery as Delivery
+from safety.notification_models import DeliveryStatus as DeliveryStatus
+from safety.notification_models import Notification as Notification
 
 
 class Setting(models.Model):
@@ -181,6 +185,7 @@ class NotificationPrefs(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     enabled = models.BooleanField(default=True)
     discord = models.BooleanField(default=True)
+    email = models.BooleanField(default=True)
     events = CanonicalJSONField(default=dict, blank=True)
     quiet_from = models.TimeField(null=True, blank=True)
     quiet_until = models.TimeField(null=True, blank=True)
@@ -206,6 +211,7 @@ class NotificationPrefs(models.Model):
             {
                 "enabled": self.enabled,
                 "discord": self.discord,
+                "email": self.email,
                 "events": self.events,
                 "quiet_hours": {"from": quiet_from, "until": quiet_until},
             }

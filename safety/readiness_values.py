@@ -36,6 +36,7 @@ EXPECTED_EVERYWHERE = (
     "kill_switch_readable",
     "kill_switch_self_test",
     "limits_set",
+    "alert_delivered",
     "token_on_loopback",
     "alert_channels",
     "kill_drill",

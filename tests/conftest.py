@@ -15,18 +15,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
 
-import psycopg
 import pytest
 from django.conf import settings as django_settings
 from django.db import connection, connections
 from django.test.utils import setup_databases, teardown_databases
-from psycopg import sql
 from pytest_django import DjangoDbBlocker, Settings
 
 from safety import api_failures, latches, outage
+from tests.spare_databases import SpareDatabases, on_server, server_url
 from tradingops.rates import buckets
 
 pytest_plugins = ["tests.loopback.fixtures"]
@@ -37,7 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, when asked, what the choice of database can't change."""
+    """Leave out, when asked, what the choice of database can't change. What may take longest begins first.
+
+    Else a soak of minutes would begin when all others are done, and every other worker would wait for it.
+    """
+    # The sort keeps the order of those that may take equally long, and with it what they share.
+    items.sort(key=_seconds_max, reverse=True)
     if not config.getoption("--database-only"):
         return
     kept = [item for item in items if _touches_database(item)]
@@ -45,7 +47,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
+def _seconds_max(item: pytest.Item) -> float:
+    """Return how long a test may take where it says so, as only those do that take long; else 0."""
+    mark = item.get_closest_marker("timeout")
+    return 0.0 if mark is None else float(mark.args[0])
+
+
 def _touches_database(item: pytest.Item) -> bool:
+    if item.get_closest_marker("any_database") is not None:
+        return False
     fixtures = {"committed_db", "db", "transactional_db", "live_server"}
     return item.get_closest_marker("django_db") is not None or not fixtures.isdisjoint(
         getattr(item, "fixturenames", ())
@@ -99,17 +109,6 @@ def on_sqlite() -> bool:
     return connection.vendor == "sqlite"
 
 
-def _server_url(database: str) -> str:
-    """Return the URL of another database on the test server."""
-    return urlunsplit(urlsplit(os.environ["TEST_POSTGRES_URL"])._replace(path=f"/{database}"))
-
-
-def _on_server(statement: str, *names: str) -> None:
-    """Run one statement outside any transaction, on the server's maintenance database."""
-    with psycopg.connect(os.environ["TEST_POSTGRES_URL"], autocommit=True) as server:
-        server.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _urls_are_loaded() -> None:
     """Load the URLs, and with them the admin's pages, as the web process does before its first request."""
@@ -155,25 +154,39 @@ def _template(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iter
         source = str(connection.settings_dict["NAME"])
         connection.close()
     name = f"{source}_template"
-    _on_server("CREATE DATABASE {} TEMPLATE {}", name, source)
+    on_server("CREATE DATABASE {} TEMPLATE {}", name, source)
     yield name
-    _on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+    on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
-def _create(template: str, directory: Path) -> tuple[str, str]:
-    """Copy the template; return the new database's name and URL."""
+@pytest.fixture(scope="session")
+def _spares(_template: str) -> Iterator[SpareDatabases | None]:
+    """Return the copies of the template on PostgreSQL; None on SQLite, where a copy is a file of the test's own."""
     if on_sqlite():
+        yield None
+        return
+    spares = SpareDatabases(_template)
+    yield spares
+    spares.close()
+
+
+def _create(template: str, spares: SpareDatabases | None, directory: Path) -> tuple[str, str]:
+    """Copy the template; return the new database's name and URL."""
+    if spares is None:
         path = directory / "committed.sqlite3"
         shutil.copyfile(template, path)
         return str(path), f"sqlite:///{path}"
-    name = f"committed_{uuid4().hex}"
-    _on_server("CREATE DATABASE {} TEMPLATE {}", name, template)
-    return name, _server_url(name)
+    name = spares.take()
+    return name, server_url(name)
 
 
 @pytest.fixture
 def committed_db(
-    _template: str, tmp_path: Path, settings: Settings, django_db_blocker: DjangoDbBlocker
+    _template: str,
+    _spares: SpareDatabases | None,
+    tmp_path: Path,
+    settings: Settings,
+    django_db_blocker: DjangoDbBlocker,
 ) -> Iterator[CommittedDatabase]:
     """Point this process at a fresh migrated database where commits are real, with a var directory of its own.
 
@@ -181,7 +194,7 @@ def committed_db(
     """
     if connection.in_atomic_block:
         pytest.fail("committed_db cannot be used together with django_db: its transaction hides every commit")
-    name, url = _create(_template, tmp_path)
+    name, url = _create(_template, _spares, tmp_path)
     var_dir = tmp_path / "var"
     var_dir.mkdir()
     settings.VAR_DIR, settings.KILL_FILE, settings.ANCHORS_FILE = var_dir, var_dir / "KILL", var_dir / "anchors.jsonl"
@@ -202,5 +215,5 @@ def committed_db(
             connections["default"].close()
             connections["default"] = usual
             shared["NAME"] = usual_name
-    if not on_sqlite():
-        _on_server("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
+    if _spares is not None:
+        _spares.give_back(name)

@@ -15,9 +15,13 @@ from audit.log import joined_unit
 from bots.admin import equity
 from bots.admin.replay import speed_page
 from bots.admin.setup_views import setup_page
+from tradingops.autopilot_live import back_to_paper, go_live_page
+from tradingops.autopilot_page import autopilot_page, autopilot_part, preview_page, run_cycle, switch
+from tradingops.autopilot_settings import settings_page
 from tradingops.dashboard import CHART_HOURS, live_context
 from tradingops.halt import halt_page, progress_part
 from tradingops.mode import page_context
+from tradingops.notifications_page import note_acts, notifications_page, notifications_part
 from tradingops.reconcile_page import reconcile_page, reconcile_part, settle_page
 from tradingops.safety_actions import acts
 from tradingops.safety_dead_man import dead_man_page
@@ -85,8 +89,22 @@ def extra_urls() -> list[URLPattern]:
         path("setup/", admin.site.admin_view(setup_page), name="console_setup"),
         path("setup/<slug:step>/", admin.site.admin_view(setup_page), name="console_setup_step"),
         path("replay/", admin.site.admin_view(speed_page), name="console_replay"),
+        path("autopilot/", admin.site.admin_view(autopilot_page), name="console_autopilot"),
+        path("autopilot/settings/", admin.site.admin_view(settings_page), name="console_autopilot_settings"),
+        path("autopilot/live/", admin.site.admin_view(go_live_page), name="console_autopilot_go_live"),
+        path("autopilot/paper/", admin.site.admin_view(back_to_paper), name="console_autopilot_paper"),
+        path("autopilot/switch/", admin.site.admin_view(switch), name="console_autopilot_switch"),
+        path("autopilot/run/", admin.site.admin_view(run_cycle), name="console_autopilot_run"),
+        path("autopilot/preview/", admin.site.admin_view(preview_page), name="console_autopilot_preview"),
+        path("part/autopilot/", autopilot_part, name="console_autopilot_live"),
         path("safety/", admin.site.admin_view(safety_page), name="console_safety"),
         *(path(f"safety/{name}/", admin.site.admin_view(act), name=f"console_{name}") for name, act in acts().items()),
+        path("safety/notifications/", admin.site.admin_view(notifications_page), name="console_notifications"),
+        *(
+            path(f"safety/notifications/{name}/", admin.site.admin_view(act), name=f"console_notifications_{name}")
+            for name, act in note_acts().items()
+        ),
+        path("part/notifications/", notifications_part, name="console_notifications_live"),
         path("safety/what-if/", admin.site.admin_view(what_if_page), name="console_what_if"),
         path("safety/dead-man/", admin.site.admin_view(dead_man_page), name="console_dead_man"),
         path("safety/reconciliation/", admin.site.admin_view(reconcile_page), name="console_reconciliation"),

@@ -15,6 +15,7 @@ from bots.admin.overview import BotOverview, overviews, with_books
 from bots.models import Bot, BotStatus, WorkerHeartbeat
 from bots.models.worker import WorkerKind
 from bots.workers.heartbeats import live
+from tradingops.mode import status_of
 
 CHART_HOURS = 24
 EVENTS = 10
@@ -77,6 +78,7 @@ def live_context(request: HttpRequest, now: datetime) -> dict[str, Any]:
         "stale": [one for one in current if one.quantity and (one.mark is None or one.mark.is_stale)],
         "failed": [one for one in current if one.bot.last_error],
         "workers": read_workers(),
+        "autopilot": status_of(request).autopilot if request.user.has_perm("bots.view_autopilotconfig") else None,
         "events": _events(request),
     }
 

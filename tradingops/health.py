@@ -18,7 +18,13 @@ from tradingops.live_bots import is_anything_live
 from tradingops.shared import Shared
 
 HEARTBEAT_AGE_S_MAX = 30
-_SEEN_SQL = "SELECT MAX(seen_at) FROM worker_heartbeats WHERE kind = %s"
+#: One statement for both heartbeats: monitors and load balancers ask this more often than people ask anything. A cycle from
+#: before the autopilot was last switched on is no sign of life.
+_SEEN_SQL = (
+    "SELECT (SELECT MAX(seen_at) FROM worker_heartbeats WHERE kind = %s), (SELECT state.heartbeat_at FROM autopilot_state state "
+    "JOIN autopilot_config config ON config.id = state.id WHERE config.enabled "
+    "AND (state.enabled_at IS NULL OR state.heartbeat_at >= state.enabled_at))"
+)
 _STARTED_S = time.monotonic()
 
 
@@ -56,14 +62,30 @@ def current_mode() -> Mode:
     return Mode.LIVE if is_anything_live() else Mode.PAPER
 
 
-def worker_heartbeat_age_s(*, now: datetime) -> float | None:
-    """Return the seconds since any runner was last seen, or None if none ever was. Raises DatabaseError."""
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """Seconds since any runner was last seen, and since the autopilot ended a cycle.
+
+    None for never; of the autopilot also while it is off, and until a cycle has ended since it was switched on.
+    """
+
+    worker_age_s: float | None
+    autopilot_age_s: float | None
+
+
+def read_heartbeats(*, now: datetime) -> Heartbeats:
+    """Return how old the heartbeats are. Raises DatabaseError."""
     with connection.cursor() as cursor:
-        # Plain SQL: monitors and load balancers ask this more often than people ask anything.
         cursor.execute(_SEEN_SQL, [WorkerKind.RUNNER.value])
-        found = cursor.fetchone()[0]
-    # SQLite gives times as texts, in UTC.
-    seen_at = datetime.fromisoformat(found).replace(tzinfo=UTC) if isinstance(found, str) else found
+        worker, autopilot = cursor.fetchone()
+    return Heartbeats(_age_s(worker, now), _age_s(autopilot, now))
+
+
+def _age_s(found: datetime | str | None, now: datetime) -> float | None:
+    seen_at = datetime.fromisoformat(found) if isinstance(found, str) else found
+    if seen_at is not None and seen_at.tzinfo is None:
+        # SQLite gives a column's times without their offset, and an aggregate's as texts: all are UTC.
+        seen_at = seen_at.replace(tzinfo=UTC)
     return None if seen_at is None else round((now - seen_at).total_seconds(), 1)
 
 
@@ -71,12 +93,13 @@ def read_health() -> Health:
     """Return the console's health. A halted console is healthy; one without database or workers is not."""
     copy_to_row()
     try:
-        age_s = worker_heartbeat_age_s(now=timezone.now())
+        heartbeats = read_heartbeats(now=timezone.now())
         mode = current_mode().value
         database = "ok"
     except DatabaseError:
         # Fail closed: what can't be read is not called paper.
-        age_s, mode, database = None, "unknown", "down"
+        heartbeats, mode, database = Heartbeats(None, None), "unknown", "down"
+    age_s = heartbeats.worker_age_s
     fresh = age_s is not None and age_s <= HEARTBEAT_AGE_S_MAX
     return Health(
         status="ok" if fresh and database == "ok" else "unhealthy",
@@ -84,7 +107,7 @@ def read_health() -> Health:
         uptime_s=int(time.monotonic() - _STARTED_S),
         database=database,
         worker_heartbeat_age_s=age_s,
-        autopilot_heartbeat_age_s=None,
+        autopilot_heartbeat_age_s=heartbeats.autopilot_age_s,
         trading_state=read_state().level.value if database == "ok" else Level.HALTED.value,
         mode=mode,
     )

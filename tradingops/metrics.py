@@ -17,7 +17,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from tradingops import __version__
 from tradingops.api import auth
 from tradingops.api.errors import add_error_handlers
+from tradingops.metrics_autopilot import write_autopilot
 from tradingops.metrics_house import write_leases, write_processes, write_queues, write_requests
+from tradingops.metrics_notifications import write_notifications
 from tradingops.metrics_sheet import Sheet
 from tradingops.metrics_trading import write_audit, write_bots, write_halts, write_orders, write_state, write_venues
 
@@ -29,11 +31,13 @@ WRITERS: tuple[Callable[[Sheet, datetime], None], ...] = (
     write_orders,
     write_halts,
     write_bots,
+    write_autopilot,
     write_venues,
     write_audit,
     write_processes,
     write_leases,
     write_queues,
+    write_notifications,
     write_requests,
 )
 

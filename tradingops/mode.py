@@ -15,8 +15,11 @@ from safety.kill_switch import GLOBAL, read_state
 from safety.latches import copy_to_row
 from safety.models import TradingState
 from safety.permissions import ENGAGE
+from tradingops import autopilot_status
+from tradingops.autopilot_status import AutopilotStatus
 from tradingops.health import Mode
 from tradingops.live_bots import LiveBots, read_live_bots
+from tradingops.urgent import unseen_of
 
 MODE_TEXTS = {
     Mode.PAPER: "No real money: orders fill in the built-in paper broker.",
@@ -24,6 +27,7 @@ MODE_TEXTS = {
     Mode.REHEARSAL: "Loopback venues on this machine. No real venue is reached.",
     None: "The database does not answer, so the mode is not known.",
 }
+NOT_YET_LIVE = "No bot trades real money now."
 LEVEL_TEXTS = {
     Level.ACTIVE: "Orders may go out.",
     Level.REDUCING: "Only orders that shrink a position go out.",
@@ -42,6 +46,7 @@ CACHE = "_console_status"
 class ConsoleStatus:
     """The mode (None: not known), the global trading state with its reasons, and the scopes that are held back by themselves.
 
+    ``autopilot`` says how the autopilot is; None: not known.
     ``since`` says when the global state was set and by whom; it is empty while trading is active, or where nobody knows.
     """
 
@@ -52,6 +57,7 @@ class ConsoleStatus:
     held_scopes: tuple[str, ...]
     since: str = ""
     live: LiveBots = field(default_factory=LiveBots)
+    autopilot: AutopilotStatus | None = None
 
     @property
     def mode_name(self) -> str:
@@ -61,7 +67,8 @@ class ConsoleStatus:
     @property
     def mode_text(self) -> str:
         """Return what the mode means, in a sentence."""
-        return MODE_TEXTS[self.mode]
+        is_about_to = self.mode == Mode.PAPER and self.autopilot is not None and self.autopilot.is_live
+        return NOT_YET_LIVE if is_about_to else MODE_TEXTS[self.mode]
 
     @property
     def level_text(self) -> str:
@@ -98,12 +105,13 @@ def read_status() -> ConsoleStatus:
         live = read_live_bots()
         replay = Bot.objects.filter(venue=Venue.REPLAY).exclude(status=BotStatus.ARCHIVED).exists()
         rows = list(TradingState.objects.exclude(level=Level.ACTIVE).order_by("scope")[: SCOPES_MAX + 1])
+        autopilot = autopilot_status.read(timezone.now())
         scopes = tuple(_held(row) for row in rows if row.scope != GLOBAL)
     except Error:
         return ConsoleStatus(None, state.level, state.reasons, False, ())
     since = next((_since(row) for row in rows if row.scope == GLOBAL), "") if state.level != Level.ACTIVE else ""
     reasons = tuple(reason for reason in state.reasons if reason != SETTING_IS_ON) or state.reasons
-    return ConsoleStatus(_mode(live), state.level, reasons, replay, scopes, since, live)
+    return ConsoleStatus(_mode(live), state.level, reasons, replay, scopes, since, live, autopilot)
 
 
 def _mode(live: LiveBots) -> Mode:
@@ -150,8 +158,11 @@ def may_engage(request: HttpRequest) -> bool:
 def page_context(request: HttpRequest) -> dict[str, Any]:
     """Return what every page of the admin shows, the sign-in page too. Strangers see the state, not the reasons."""
     is_staff = bool(getattr(request.user, "is_staff", False))
+    status = status_of(request)
     return {
-        "console": status_of(request),
+        "console": status,
+        # Without a database nobody can tell; the banner says that already.
+        "console_unseen": unseen_of(request) if is_staff and status.mode is not None else None,
         "console_private": is_staff,
         "console_may_engage": is_staff and may_engage(request),
     }

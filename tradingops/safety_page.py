@@ -23,9 +23,11 @@ from safety.permissions import CLEAR_HOLDS, ENGAGE, OPERATE_BOT, RELEASE, RUN_RE
 from tradingops import readiness_button, safety_checklist, safety_kill_panel
 from tradingops.halt import SEE_STATE, progress_context
 from tradingops.mode import status_of
+from tradingops.notification_lines import channel_lines, failing
 from tradingops.safety_forms import ClearForm, EngageForm, FlattenForm, ReleaseForm
 from tradingops.safety_limits import limits_in_use
 from tradingops.safety_rates import rates
+from tradingops.urgent import panel
 
 DENIALS_SHOWN = 10
 
@@ -63,10 +65,14 @@ def live_context(request: HttpRequest) -> dict[str, Any]:
     now = timezone.now()
     status, ready = status_of(request), readiness.live_ready()
     run, locks = readiness.last_run(), safety_checklist.venue_locks()
+    channels = channel_lines(now)
     findings = [] if run is None else readiness.findings_of(run)
     going = readiness_button.under_way(now)
     return {
         "now": now,
+        **panel(request),
+        "channels": channels,
+        "failing_channels": failing(channels, now),
         "holds": safety_kill_panel.holds(),
         "checklist": safety_checklist.checklist(status, ready, locks, findings),
         "ready": ready,
@@ -81,6 +87,7 @@ def live_context(request: HttpRequest) -> dict[str, Any]:
         "reconciliations": queries.overview(),
         "dead_man_switches": dead_man.views(now),
         "rates": rates(now),
+        "autopilot": status.autopilot if request.user.has_perm("bots.view_autopilotconfig") else None,
         "may_run": request.user.has_perm(RUN_READINESS) and (going is None or going.is_lost),
         "prefs": NotificationPrefs.objects.first() if request.user.has_perm("safety.view_notificationprefs") else None,
         "has_limits": RiskLimits.objects.exists(),

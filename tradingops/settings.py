@@ -135,6 +135,7 @@ READINESS_MODULES = [
     "safety.checks.database",
     "safety.checks.audit_chain",
     "safety.checks.controls",
+    "safety.checks.alerts",
     "bots.readiness_checks",
     "bots.readiness_venues",
     "bots.readiness_access",
@@ -226,7 +227,8 @@ LOGGING: dict[str, Any] = {
         "django-q": {"handlers": [], "level": "INFO", "propagate": True},
         "axes": {"level": "WARNING"},
         "ccxt": {"level": "WARNING"},
-        "urllib3": {"level": "WARNING"},
+        # Its warnings quote whole addresses, and a webhook's is a secret.
+        "urllib3": {"level": "ERROR"},
         "alpaca": {"level": "WARNING"},
     },
 }

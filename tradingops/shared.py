@@ -1,9 +1,12 @@
 """One reading for all who ask at the same time: what many ask for at once is read once, and nobody gets an old answer."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
@@ -44,3 +47,36 @@ class Shared(Generic[T]):
             with self._changed:
                 self._is_reading = False
                 self._changed.notify_all()
+
+
+class SharedByQuestion(Generic[K, T]):
+    """Calls ``read`` with each question, once for all who ask the same one at the same time.
+
+    The reading must depend on the question only, never on who asks: who may ask is checked before.
+    """
+
+    def __init__(self, read: Callable[[K], T]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        #: What is asked just now, with how many ask it. A question that nobody asks any more is forgotten.
+        self._asked: dict[K, tuple[Shared[T], int]] = {}
+
+    def get(self, question: K) -> T:
+        """Return a reading that began after the asking. Raises what ``read`` raises, to the one caller in whose thread it was."""
+        with self._joined(question) as shared:
+            return shared.get()
+
+    @contextmanager
+    def _joined(self, question: K) -> Iterator[Shared[T]]:
+        with self._lock:
+            shared, askers = self._asked.get(question) or (Shared(partial(self._read, question)), 0)
+            self._asked[question] = (shared, askers + 1)
+        try:
+            yield shared
+        finally:
+            with self._lock:
+                _, askers = self._asked[question]
+                if askers == 1:
+                    del self._asked[question]
+                else:
+                    self._asked[question] = (shared, askers - 1)

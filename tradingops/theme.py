@@ -88,6 +88,7 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("Dashboard", "dashboard", "index"),
                     _list("Bots", "smart_toy", "bots.bot"),
+                    _item("Autopilot", "autoplay", "console_autopilot", "bots.view_autopilotconfig"),
                     _item("Set up a bot", "add_circle", "console_setup", "bots.add_bot"),
                     _item("Safety", "shield", "console_safety", "safety.view_tradingstate"),
                 ],
@@ -116,12 +117,13 @@ UNFOLD: dict[str, Any] = {
                 "items": [
                     _item("What if", "help", "console_what_if", "safety.view_tradingstate"),
                     _item("Reconciliation", "balance", "console_reconciliation", "bots.view_account"),
+                    _item("Notifications", "notifications", "console_notifications", "safety.view_notification"),
                     _list("Trading state", "traffic", "safety.tradingstate"),
                     _list("Settings", "settings", "safety.setting"),
                     _item("Replay speed", "fast_forward", "console_replay", "bots.operate_bot"),
                     _list("Risk limits", "speed", "safety.risklimits"),
                     _list("Venue access", "vpn_key", "bots.venueaccess"),
-                    _list("Notification prefs", "notifications", "safety.notificationprefs"),
+                    _list("Notification prefs", "tune", "safety.notificationprefs"),
                 ],
             },
             {

@@ -3,10 +3,10 @@
 from django.urls import reverse
 
 from audit import bot_names
-from bots.admin import access, books, bot, orders
+from bots.admin import access, autopilot, books, bot, orders
 from bots.models import Bot
 
-__all__ = ["access", "books", "bot", "orders"]
+__all__ = ["access", "autopilot", "books", "bot", "orders"]
 
 
 def _names() -> list[bot_names.BotName]:

@@ -15,7 +15,7 @@ from audit import figures
 from audit.admin import market_shown
 from audit.admin_base import ConsoleModelAdmin, display
 from audit.templatetags.figures import pnl
-from bots.admin import bot_views, going_live_views, shadow_views
+from bots.admin import bot_views, going_live_views, shadow_views, why
 from bots.admin.actions import ACTIONS, BotAction, run_for_bots
 from bots.admin.overview import overviews, with_books
 from bots.models import Bot
@@ -107,6 +107,8 @@ class BotAdmin(ConsoleModelAdmin):
             path("go-live/", view("go_live", going_live_views), name="bots_bot_go_live"),
             path("<int:bot_id>/go-live/", view("go_live", going_live_views), name="bots_bot_go_live_one"),
             path("<int:bot_id>/shadow/", view("shadow_page", shadow_views), name="bots_bot_shadow"),
+            path("<int:bot_id>/why/", view("why_page", why), name="bots_bot_why"),
+            path("<int:bot_id>/why/now/", view("why_part", why), name="bots_bot_why_part"),
             path("clear-held/", view("clear_held", going_live_views), name="bots_bot_clear_held"),
         ]
         return own + super().get_urls()

@@ -22,6 +22,7 @@ from bots.admin.actions import ACTIONS, REASON_CHARS_MAX, BotAction, may, run_fo
 from bots.admin.forms import BotForm, EditBotForm, NewBotForm
 from bots.admin.limit_bars import limit_bars
 from bots.admin.overview import BotOverview, overview, overviews, with_books
+from bots.admin.thoughts_shown import why_context
 from bots.blocks import from_tick, in_short
 from bots.models import Bot, BotStatus, Deal, Difference, Fill, Order, PaperBroker, Venue
 from bots.order_states import OPEN_STATES, RESTING_STATES
@@ -62,7 +63,8 @@ def bot_page(model_admin: "BotAdmin", request: HttpRequest, object_id: str) -> H
             raise PermissionDenied
         if form.is_valid() and _saved(request, form, bot):
             return HttpResponseRedirect(request.path)
-    context = page_context(model_admin, request, bot.name, [bot]) | live_context(request, bot) | {
+    live = live_context(request, bot)
+    context = page_context(model_admin, request, bot.name, [bot]) | why_context(bot, live["now"]) | live | {
         "bot": bot,
         "form": form,
         "may_edit": may_edit,

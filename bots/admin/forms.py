@@ -11,7 +11,8 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from bots.manager import WITH_PAPER_ACCOUNT, NewBot
+from bots.bot_checks import SCORE_MAX, WITH_PAPER_ACCOUNT
+from bots.manager import NewBot
 from bots.market_data.feeds import known_symbols
 from bots.models import Bot, PaperBroker, Venue
 from bots.strategies.base import Strategy
@@ -21,7 +22,7 @@ PARAM = "param_"
 MONEY_MAX = Decimal(1_000_000_000)
 NAME_CHARS_MAX = 60
 POLL_S_MAX = 86_400
-FIRST_VALUES = {"paper_equity_usd": "100000", "capital_usd": "1000", "poll_seconds": 5}
+FIRST_VALUES = {"paper_equity_usd": "100000", "capital_usd": "1000", "poll_seconds": 5, "score_min": 0}
 
 
 def _money(label: str, help_text: str) -> forms.DecimalField:
@@ -53,6 +54,12 @@ class BotForm(forms.Form):
         help_text="How often the bot looks at its market.",
         min_value=1,
         max_value=POLL_S_MAX,
+    )
+    score_min = forms.IntegerField(
+        label="Least score for entries",
+        help_text="New entries only while its market's score is at least this, 0 to 100; 0: any score. Exits always go on.",
+        min_value=0,
+        max_value=SCORE_MAX,
     )
 
     def __init__(self, *args: Any, strategy: Strategy, venue: str, bot_id: int | None = None, **kwargs: Any) -> None:
@@ -107,6 +114,7 @@ class BotForm(forms.Form):
             capital_usd=self.cleaned_data["capital_usd"],
             params=self.params,
             poll_seconds=self.cleaned_data["poll_seconds"],
+            score_min=self.cleaned_data["score_min"],
             paper_equity_usd=self.cleaned_data["paper_equity_usd"],
             paper_broker=self.cleaned_data.get("paper_broker") or PaperBroker.BUILT_IN,
         )
@@ -156,7 +164,7 @@ class EditBotForm(BotForm):
 
     def apply(self, bot: Bot) -> Bot:
         """Put the form's values on ``bot``, which the manager then compares and saves."""
-        for name in ("name", "symbol", "capital_usd", "paper_equity_usd", "poll_seconds"):
+        for name in ("name", "symbol", "capital_usd", "paper_equity_usd", "poll_seconds", "score_min"):
             setattr(bot, name, self.cleaned_data[name])
         bot.paper_broker = self.cleaned_data.get("paper_broker") or bot.paper_broker
         bot.params = self.params
@@ -185,6 +193,7 @@ def _initial(bot: Bot, strategy: Strategy) -> dict[str, Any]:
         "paper_equity_usd": f"{bot.paper_equity_usd:f}",
         "paper_broker": bot.paper_broker,
         "poll_seconds": bot.poll_seconds,
+        "score_min": bot.score_min,
         "revision": bot.revision,
     }
     params = bot.params if isinstance(bot.params, dict) else {}

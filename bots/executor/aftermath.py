@@ -19,6 +19,7 @@ from bots.models import Bot, Order
 from bots.order_states import RESTING_STATES, OrderStatus
 from bots.reconciliation import differences, movements
 from bots.reconciliation.alarms import RISK, UNKNOWN, alarm
+from bots.telling import about_order
 from safety.intents import InstrumentRules, Side
 
 AUTOMATIC = "automatic"
@@ -63,11 +64,29 @@ def follow_up(
     if adopt and before == OrderStatus.NOT_SENT:
         text = f"order {order.client_order_id} was called not sent, and is at the venue"
         hold_entries(bot, f"{text}: look at the position, then let entries go on")
-        alarm(UNKNOWN, _subject(order), f"{text}. It was adopted, and the entries of {bot.name} are held.")
+        alarm(
+            UNKNOWN,
+            _subject(order),
+            f"{text}. It was adopted, and the entries of {bot.name} are held.",
+            title=f"An order of {bot.name} that was given up is at the venue",
+            facts=about_order(order),
+        )
     if before in RESTING_STATES and order.status in ENDED and order.cancel_requested_at is None:
-        alarm(RISK, _subject(order), f"The venue ended order {order.client_order_id} of {bot.name} by itself.")
+        alarm(
+            RISK,
+            _subject(order),
+            f"The venue ended order {order.client_order_id} of {bot.name} by itself.",
+            title=f"{order.venue.capitalize()} ended an order of {bot.name} by itself",
+            facts=about_order(order),
+        )
     if before in ENDED and had_fills:
-        alarm(RISK, _subject(order), f"Order {order.client_order_id} of {bot.name} filled after it had ended.")
+        alarm(
+            RISK,
+            _subject(order),
+            f"Order {order.client_order_id} of {bot.name} filled after it had ended.",
+            title=f"An order of {bot.name} filled after it had ended",
+            facts=about_order(order),
+        )
     if had_fills:
         _reduce_what_came_late(order, books, rules)
 
@@ -117,7 +136,13 @@ def _reduce_what_came_late(order: Order, books: BotBooks, rules: InstrumentRules
         )
     )
     hold_entries(bot, f"{why}: it only sells until it holds nothing")
-    alarm(RISK, f"bot:{bot.pk} {bot.name}", f"{why}. It holds something live, and only sells until it holds nothing.")
+    alarm(
+        RISK,
+        f"bot:{bot.pk} {bot.name}",
+        f"{why}. It holds something live, and only sells until it holds nothing.",
+        title=f"{bot.name} holds something live after it had turned to paper",
+        facts=about_order(order),
+    )
 
 
 def _oversold(order: Order, executions: Sequence[Execution], held: Decimal) -> Decimal:

@@ -18,6 +18,7 @@ from bots.order_ids import LENGTH_MAX
 from bots.order_states import OrderStatus, move
 from bots.reconciliation.alarms import RISK, UNKNOWN, alarm
 from bots.reconciliation.compare import looks_like_ours
+from bots.telling import about_order
 from safety.intents import OrderType, Side
 
 SOMEBODY = "venue"
@@ -96,7 +97,11 @@ def adopt_lost(account: Account, listed: ListedOrder, bot: Bot, leg: str, due_at
         text = f"order {order.client_order_id} of {bot.name} was at the venue and not in the database"
         hold_entries(bot, f"{text}: look at its position, then let entries go on")
         alarm(
-            UNKNOWN, f"order:{order.client_order_id}", f"{text}. It was taken up again, and the bot's entries are held."
+            UNKNOWN,
+            f"order:{order.client_order_id}",
+            f"{text}. It was taken up again, and the bot's entries are held.",
+            title=f"The database had lost an order of {bot.name}",
+            facts=about_order(order),
         )
         return order
 
@@ -155,4 +160,6 @@ def _tell_if_like_ours(order: Order, listed: ListedOrder) -> None:
             f"order:{listed.venue_order_id}",
             f"The order {listed.client_order_id} at {order.venue} has an id like ours, and this console does not know it: another"
             " console uses the same key, or it was made before a backup was restored. It counts as somebody else's.",
+            title=f"An order at {order.venue.capitalize()} looks like ours and is not known here",
+            facts=about_order(order),
         )

@@ -8,6 +8,7 @@ passes its lease's fence, whose check it has put before the commit of the same u
 from datetime import datetime, timedelta
 
 from audit.models import EventKind
+from bots import telling
 from bots.batch import BotBooks
 from bots.brokers.base import MarketView, OrderReport, RestingOrder
 from bots.brokers.paper import PaperBroker
@@ -129,6 +130,8 @@ def _settle(order: Order, report: OrderReport, books: BotBooks, view: MarketView
         order.save(update_fields=["matched_until"])
         return order
     steps.book(order, report, books, view.rules)
+    if order.status == OrderStatus.REJECTED:
+        telling.tell_refused(order, books.bot, report.reason)
     return order
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from audit.log import current_unit, unit
 from audit.models import EventKind
+from bots import telling
 from bots.accounts import AccountBooks, account_name, load_account_books
 from bots.batch import RECENT, TICKING, BotBooks, load_books
 from bots.brokers.base import Execution, OrderReport
@@ -138,6 +139,8 @@ def apply(order_id: int, report: OrderReport, rules: InstrumentRules | None = No
             steps.book(order, step, books, rules)
         order.save()
         _note_outcome(before, order, books, report)
+        if order.status == OrderStatus.REJECTED != before and report.was_sent:
+            telling.tell_refused(order, books.bot, report.reason)
         _withdraw_unwanted(before, order, books.bot)
         has_filled = order.filled_quantity > filled_before
         aftermath.follow_up(before, order, books, rules, had_fills=has_filled, adopt=adopt)

@@ -1,11 +1,24 @@
 """The models of the bots app, one room each."""
 
 from bots.models.account import Account, NonceKey
-from bots.models.autopilot import AutopilotConfig, AutopilotProfile, CloseMode, Recommendation
+from bots.models.autopilot import (
+    AutopilotBot,
+    AutopilotConfig,
+    AutopilotCycle,
+    AutopilotDecision,
+    AutopilotLosses,
+    AutopilotProfile,
+    AutopilotState,
+    CloseMode,
+    CycleStatus,
+    Phase,
+    Recommendation,
+)
 from bots.models.book import Deal, EquitySnapshot, Position
 from bots.models.bot import Bot, BotStatus, BotTick, PaperBroker, Venue
 from bots.models.candle import Candle
 from bots.models.dead_man import DeadManSwitch
+from bots.models.decision import BotDecision
 from bots.models.order import Fill, Order
 from bots.models.rate_budget import KrakenTier, RateCounter, VenueAccess
 from bots.models.reconciliation import (
@@ -26,13 +39,20 @@ __all__ = [
     "AccountMovement",
     "AccountSync",
     "AssetBaseline",
+    "AutopilotBot",
     "AutopilotConfig",
+    "AutopilotCycle",
+    "AutopilotDecision",
+    "AutopilotLosses",
     "AutopilotProfile",
+    "AutopilotState",
     "Bot",
+    "BotDecision",
     "BotStatus",
     "BotTick",
     "Candle",
     "CloseMode",
+    "CycleStatus",
     "DeadManSwitch",
     "Deal",
     "Difference",
@@ -45,6 +65,7 @@ __all__ = [
     "NonceKey",
     "Order",
     "PaperBroker",
+    "Phase",
     "Position",
     "RateCounter",
     "Recommendation",

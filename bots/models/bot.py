@@ -62,6 +62,12 @@ class Bot(models.Model):
     turning_to_paper = models.BooleanField(
         default=False, help_text="Live and reduce-only until flat; then it turns to paper."
     )
+    by_autopilot = models.BooleanField(
+        default=False, help_text="The autopilot made it and may close it. It touches no other bot."
+    )
+    score_min = models.PositiveSmallIntegerField(
+        default=0, help_text="New entries only while the market's score is at least this, 0 to 100. 0: any score."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -75,6 +81,13 @@ class Bot(models.Model):
             models.CheckConstraint(condition=Q(paper_equity_usd__gt=Decimal(0)), name="bot_paper_equity_positive"),
             models.CheckConstraint(condition=Q(poll_seconds__gte=1, poll_seconds__lte=86_400), name="bot_poll_bounded"),
             models.CheckConstraint(condition=~Q(venue="replay") | Q(dry_run=True), name="bot_replay_is_never_live"),
+            models.CheckConstraint(condition=Q(score_min__lte=100), name="bot_score_min_is_a_score"),
+            # However often a cycle is cut off and run again: one bot of the autopilot for a symbol.
+            models.UniqueConstraint(
+                fields=["venue", "symbol"],
+                condition=Q(by_autopilot=True) & ~Q(status="archived"),
+                name="bot_of_autopilot_once_a_symbol",
+            ),
         ]
         indexes = [models.Index(fields=["status", "name"], name="bot_status_name")]
         permissions = [

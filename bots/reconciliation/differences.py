@@ -14,6 +14,7 @@ from bots.models import Account, Difference, DifferenceKind, Order
 from bots.reconciliation.alarms import ACTOR, MISMATCH, alarm
 from bots.reconciliation.balances import Standing, Verdict
 from bots.reconciliation.compare import Conflict
+from bots.telling import about_account, about_order
 
 #: How a difference was closed: by itself, or by a person who accepted the venue's figure, or took note of it.
 AGREES, ACCEPTED, NOTED = "agrees", "accepted", "noted"
@@ -38,7 +39,13 @@ def keep(account: Account, standing: Standing, verdict: Verdict, now: datetime) 
         known = Difference.objects.create(
             account=account, key=asset_key(standing.asset), asset=standing.asset, opened_at=now, **figures
         )
-        alarm(MISMATCH, f"account:{account.name} {standing.asset}", f"{known.text} Entries wait until it is settled.")
+        alarm(
+            MISMATCH,
+            f"account:{account.name} {standing.asset}",
+            f"{known.text} Entries wait until it is settled.",
+            title=f"{account.venue.capitalize()}: our books and the venue differ in {standing.asset}",
+            facts=about_account(account, standing.asset),
+        )
         return known
     for name, value in figures.items():
         setattr(known, name, value)
@@ -73,7 +80,13 @@ def open_conflict(account: Account, conflict: Conflict, now: datetime) -> Differ
         opened_at=now,
         seen_at=now,
     )
-    alarm(MISMATCH, f"order:{own.client_order_id}", f"{text} It was not adopted, and entries in {own.symbol} wait.")
+    alarm(
+        MISMATCH,
+        f"order:{own.client_order_id}",
+        f"{text} It was not adopted, and entries in {own.symbol} wait.",
+        title=f"{account.venue.capitalize()}: an order has the id of ours and can't be ours",
+        facts=about_account(account, own.symbol),
+    )
     return found
 
 
@@ -94,7 +107,13 @@ def open_oversold(order: Order, text: str) -> None:
             opened_at=now,
             seen_at=now,
         )
-    alarm(MISMATCH, f"order:{order.client_order_id}", text)
+    alarm(
+        MISMATCH,
+        f"order:{order.client_order_id}",
+        text,
+        title=f"{order.venue.capitalize()}: an order sold more than its bot held",
+        facts=about_order(order),
+    )
 
 
 def open_ones(account: Account | None = None) -> QuerySet[Difference]:

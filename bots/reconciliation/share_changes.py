@@ -37,6 +37,7 @@ from bots.reconciliation.balances import MONEY, ZERO, Standing
 from bots.reconciliation.compare import assets_of
 from bots.reconciliation.differences import open_ones
 from bots.reconciliation.facts import baselines_of, positions_of
+from bots.telling import about_account
 from safety.intents import Side
 
 #: What a share is divided into at most; what is left over goes to whom the last part belongs.
@@ -228,7 +229,11 @@ def _keep(account: Account, asset: str, found: Difference | None, rows: list[Acc
     found.save(update_fields=["venue", "expected", "held", "seen_at", "text"])
     if is_new:
         alarm(
-            MISMATCH, f"account:{account.name} {asset}", f"{found.text} Entries wait until a person has looked at it."
+            MISMATCH,
+            f"account:{account.name} {asset}",
+            f"{found.text} Entries wait until a person has looked at it.",
+            title=f"{account.venue.capitalize()}: a change of the shares {asset}",
+            facts=about_account(account, asset),
         )
 
 

@@ -22,6 +22,7 @@ from bots.order_states import RESTING_STATES
 from bots.reconciliation import differences
 from bots.reconciliation.alarms import ACTOR, MISMATCH, alarm
 from bots.reconciliation.compare import OwnOrder
+from bots.telling import about_order
 
 #: So many whole look-ups must not find it, the last of them so long after the first, before a person is told.
 MISSED_MIN = 3
@@ -165,4 +166,10 @@ def _open(account: Account, order: Order, now: datetime) -> None:
         opened_at=now,
         seen_at=now,
     )
-    alarm(MISMATCH, f"order:{order.client_order_id}", f"{text} Entries in {order.symbol} wait; exits go.")
+    alarm(
+        MISMATCH,
+        f"order:{order.client_order_id}",
+        f"{text} Entries in {order.symbol} wait; exits go.",
+        title=f"{venue} neither lists nor finds an order that is open in our books",
+        facts=about_order(order),
+    )

@@ -43,6 +43,10 @@ CHORE_MODULES = (
     "bots.sweep",
     "bots.executor.shadow",
     "bots.tallies",
+    "bots.notification_chores",
+    "bots.watch_chores",
+    "bots.decision_chores",
+    "bots.autopilot.chores",
 )
 LEASE = "chores"
 #: Longer than a shard's: a chore may take its time, and nothing trades under this lease.

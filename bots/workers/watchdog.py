@@ -25,6 +25,8 @@ OVERTIME_S = 60
 #: More tasks than this in one queue: nothing is added to it.
 ROWS_MAX = 500
 SCHEDULE_NAME = "tradingops watchdog"
+#: What is called each minute, the last resort should every shift be gone: a function for each name.
+SCHEDULES = {SCHEDULE_NAME: "bots.tasks.watchdog", "tradingops autopilot": "bots.tasks.autopilot_watchdog"}
 _ROW = "watchdog"
 
 
@@ -123,8 +125,8 @@ def queue_shift(plan: ShiftPlan) -> None:
 
 
 def create_schedule() -> None:
-    """Create the schedule that calls the watchdog each minute: the last resort, should every shift be gone."""
-    if not Schedule.objects.filter(name=SCHEDULE_NAME).exists():
-        Schedule.objects.create(
-            name=SCHEDULE_NAME, func="bots.tasks.watchdog", schedule_type=Schedule.MINUTES, minutes=1, cluster="slow"
-        )
+    """Create the schedules of SCHEDULES, those that are missing."""
+    there = set(Schedule.objects.filter(name__in=SCHEDULES).values_list("name", flat=True))
+    for name, function in SCHEDULES.items():
+        if name not in there:
+            Schedule.objects.create(name=name, func=function, schedule_type=Schedule.MINUTES, minutes=1, cluster="slow")

@@ -129,7 +129,8 @@ def statuses_set_without_the_table(module: Module) -> Iterator[str]:
             is_executor = module.path.startswith(EXECUTOR_ROOMS)
             if is_executor and not is_move:
                 yield module.at(node, "sets a status without move()")
-            if not is_executor and ast.unparse(target.value) not in {"bot", "self.bot"}:
+            is_other = ast.unparse(target.value) in {"bot", "self.bot"} or _is_of_another_table(value)
+            if not is_executor and not is_other:
                 yield module.at(node, "sets a status that may be an order's")
         yield from (module.at(node, what) for what in _written_around_the_model(module, node))
 
@@ -157,7 +158,9 @@ def _written_around_the_model(module: Module, node: ast.AST) -> Iterator[str]:
         yield "sets a status by setattr"
     if "status" not in keywords and not any("status" in texts(_elements(one)) for one in node.args):
         return
-    if function in {"update", "bulk_update", "update_or_create"} and "Bot." not in ast.unparse(node.func):
+    called = ast.unparse(node.func)
+    is_other = "Bot." in called or ("Order" not in called and _is_of_another_table(keywords.get("status")))
+    if function in {"update", "bulk_update", "update_or_create"} and not is_other:
         yield f"writes a status by {function}()"
     # A benchmark fills a scratch database of its own with history.
     if module.path.startswith("bench/"):
@@ -167,6 +170,11 @@ def _written_around_the_model(module: Module, node: ast.AST) -> Iterator[str]:
         first = {"OrderStatus.PENDING", "OrderStatus.EXTERNAL"}
         if not (module.path.startswith(EXECUTOR_ROOMS) and ast.unparse(keywords["status"]) in first):
             yield "makes an order that is neither PENDING nor EXTERNAL, or not in the executor"
+
+
+def _is_of_another_table(value: ast.expr | None) -> bool:
+    """Return whether this is a state of what is no order, as its name says: a delivery's, or a cycle's."""
+    return isinstance(value, ast.Attribute) and ast.unparse(value.value) in {"DeliveryStatus", "CycleStatus"}
 
 
 def _elements(node: ast.expr) -> list[ast.expr]:
@@ -271,6 +279,8 @@ BROKEN: list[tuple[Check, str, str]] = [
     (statuses_set_without_the_table, EXECUTOR, "order.status, order.reason = OrderStatus.FILLED, ''"),
     (statuses_set_without_the_table, EXECUTOR, "order.status, order.reason = both()"),
     (statuses_set_without_the_table, "bots/ledger.py", "setattr(order, 'status', 'filled')"),
+    (statuses_set_without_the_table, "bots/ledger.py", "Order.objects.filter(pk=1).update(status=CycleStatus.LOST)"),
+    (statuses_set_without_the_table, "bots/ledger.py", "rows.update(status=CycleStatus.LOST.value)"),
     (statuses_set_without_the_table, "bots/ledger.py", "Order.objects.filter(pk=1).update(status='filled')"),
     (statuses_set_without_the_table, "bots/ledger.py", "Order.objects.bulk_update(orders, ['fees', 'status'])"),
     (statuses_set_without_the_table, "bots/ledger.py", "Order(status=OrderStatus.PENDING)"),
@@ -311,6 +321,8 @@ SOUND: list[tuple[str, str]] = [
     (EXECUTOR, "order.status = move(order.status, report.status)\nOrder(status=OrderStatus.PENDING)"),
     (EXECUTOR, "Order(status=OrderStatus.EXTERNAL)"),
     ("bots/manager.py", "bot.status, bot.status_reason = status, reason"),
+    ("bots/autopilot/cycle.py", "cycle.status, cycle.finished_at = CycleStatus.DONE, now"),
+    ("safety/notifications/verdicts.py", "stale.update(status=DeliveryStatus.DEAD)"),
     ("bots/brokers/paper.py", PAPER_SUBMIT + "require_permit(order, permit)\n        return self._fill(order)"),
     ("bots/brokers/kraken.py", "import ccxt"),
     ("bots/strategies/common.py", "threshold = float(params['x']) * 0.5"),

@@ -10,6 +10,7 @@ from pytest_django import Settings
 from bots import bot_params, manager
 from bots.account_chores import measure_at_venue
 from bots.market_data.base import MarketDataError
+from bots.market_data.feeds import feed_for
 from bots.markets import market_for
 from bots.models import Account, Bot, PaperBroker
 from safety import stamp
@@ -72,6 +73,16 @@ def _set_market(alpaca: AlpacaLoopback) -> None:
     alpaca.set_price("99.90", "100.10")
     # The first quote is fetched when it is asked for, and seen a moment later.
     Loopback.wait_until(asks, lambda asks: asks == Decimal("100.10"), 60)
+    # So are the candles, by which a position is valued.
+    Loopback.wait_until(mark, lambda mark: mark is not None, 60)
+
+
+def mark() -> Decimal | None:
+    """Return what the feed values a share of AAPL at; None while it cannot tell."""
+    try:
+        return feed_for("alpaca").mark(AAPL, timezone.now())
+    except MarketDataError:
+        return None
 
 
 def asks() -> Decimal | None:

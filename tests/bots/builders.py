@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from audit.log import unit
 from audit.models import OperatorEvent, OrderEvent
-from bots import batch, bot_params, executor, manager, tick
+from bots import batch, bot_params, decisions, executor, manager, thoughts, tick
 from bots.market_data import feeds
 from bots.market_data.base import CandleSeries, MarketDataError, Traded, UnknownSymbolError, price_above_zero
 from bots.markets import market_for
@@ -31,6 +31,9 @@ from safety.intents import InstrumentRules, MarketStatus, OrderIntent, OrderType
 VENUE = "replay"
 #: Its fees are Kraken's: 0.25 % maker, 0.40 % taker. SPY's are zero.
 SYMBOL = "BTC-PERP"
+
+#: So many candles of a minute the floor gives: enough to judge a market by.
+CANDLES = 300
 
 Script = Callable[[StrategyView], list[Proposal | CancelProposal]]
 
@@ -56,6 +59,10 @@ class ScriptedFeed:
     ends_at: datetime | None = None
     #: What to do before a quote is given; and the kind of quote to give.
     quote_type: type[Quote] = Quote
+    #: How many candles there are, how long ago the last one closed, and what is done to them before they are given.
+    candle_count: int = CANDLES
+    candles_age_s: int = 60
+    bend: Callable[[CandleSeries], CandleSeries] | None = None
     asked_since: list[datetime] = field(default_factory=list)
 
     def move_to(self, bid: str, ask: str) -> None:
@@ -83,9 +90,16 @@ class ScriptedFeed:
         return price_above_zero(self.quote(symbol, now).bid, symbol)
 
     def candles(self, symbol: str, timeframe: str, now: datetime, count_max: int) -> CandleSeries:
-        flat = np.full(30, float(self.bid))
-        opened_at = np.arange(30, dtype=np.int64) * 60 + int(now.timestamp()) - 1860
-        return CandleSeries(VENUE, symbol, timeframe, opened_at, flat, flat, flat, flat, np.ones(30))
+        # An ordinary quiet market, so that the intelligence layer has nothing against it wherever the test moves the price.
+        bars = np.arange(self.candle_count)
+        closed_at = int(now.timestamp()) - self.candles_age_s
+        opened_at = (bars.astype(np.int64) - self.candle_count) * 60 + closed_at
+        close = float(self.bid) * (1 + 0.0005 * np.sin(bars * 0.7))
+        open_ = np.concatenate([close[:1], close[:-1]])
+        high, low = np.maximum(open_, close) * 1.0002, np.minimum(open_, close) * 0.9998
+        volume = np.full(self.candle_count, 100.0)
+        series = CandleSeries(VENUE, symbol, timeframe, opened_at, open_, high, low, close, volume)
+        return series if self.bend is None else self.bend(series)
 
     def traded(self, symbol: str, since: datetime, until: datetime) -> Traded | None:
         if self.broken is not None:
@@ -168,6 +182,8 @@ def forget_process_memory() -> None:
     """Forget what a worker process keeps in mind between ticks, as a new process would."""
     batch._hold_offs.clear()
     bot_params.forget()
+    decisions.forget()
+    thoughts.forget()
     tick._logged.clear()
 
 

@@ -29,7 +29,7 @@ def command(*args: str) -> str:
     return out.getvalue()
 
 
-def backtest(key: str, symbol: str, raw: dict[str, Any], **bounds: datetime) -> Backtest:
+def backtest(key: str, symbol: str, raw: dict[str, Any], **bounds: Any) -> Backtest:
     strategy = registry.get(key)
     return Backtest(strategy, strategy.schema.clean(raw), symbol, Decimal(250), Decimal(500), LIMITS, **bounds)
 

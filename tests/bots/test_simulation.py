@@ -35,7 +35,8 @@ LIMITS = LimitSet(
     drawdown_pct=None,
     losing_streak_max=None,
 )
-CONDITIONS = Conditions(Decimal(1000), Decimal(2000), RULES, FEES, LIMITS, Decimal(5))
+# A few bars are too little history for the intelligence layer: what it takes away is in test_simulation_intelligence.py.
+CONDITIONS = Conditions(Decimal(1000), Decimal(2000), RULES, FEES, LIMITS, Decimal(5), with_intelligence=False)
 DCA = registry.get("smart_dca")
 STEPS = st.lists(st.integers(-250, 250), min_size=1, max_size=150)
 Script = dict[int, list[Proposal | CancelProposal]]

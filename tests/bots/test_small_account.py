@@ -58,6 +58,8 @@ def replayed(
         limits or limits_of(book),
         info.half_spread_bps,
         live_locks=OPEN if book == "live" else None,
+        # What it takes away could hide a denial.
+        with_intelligence=False,
     )
     return simulate(strategy, strategy.schema.defaults(), candles, conditions)
 

@@ -58,6 +58,7 @@ def idle_for(minutes: int, chores: list[Chore]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.any_database
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("has_switch", [False, True], ids=["usual", "with the dead-man switch"])
 def test_idle_desk_with_five_resting_orders_leaves_room_on_the_smallest_tier(

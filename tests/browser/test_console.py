@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PAGES = (
     "/admin/", "/admin/bots/bot/", "/admin/bots/bot/add/", "/admin/bots/bot/add/?strategy=smart_dca", "/admin/bots/order/",
-    "/admin/safety/reconciliation/",
+    "/admin/safety/reconciliation/", "/admin/safety/notifications/",
     "/admin/bots/fill/", "/admin/bots/position/", "/admin/bots/deal/", "/admin/audit/orderevent/",
     "/admin/audit/operatorevent/", "/admin/safety/setting/", "/admin/safety/setting/kill_switch/change/",
     "/admin/safety/", "/admin/safety/halt/", "/admin/safety/what-if/", "/admin/safety/dead-man/?account=kraken",

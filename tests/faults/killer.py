@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 STOPPED = "stopped"
 RUNS = "runs"
 DATABASE_GONE = 5
+LEASE_TAKEN = 4
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def _answer(answer: Any) -> None:
 
 
 def _run(command: dict[str, Any]) -> NoReturn:
-    """Do one command and exit: 0 when it was done, 3 when its lease was lost, 5 for the database, 1 for anything else."""
+    """Do one command and exit: 0 for done, 3 for a lost lease, 4 for a taken one, 5 for the database, 1 for anything else."""
     code = 1
     try:
         from django.db import connections
@@ -239,6 +240,30 @@ def _chores(command: dict[str, Any]) -> int:
     return 0
 
 
+def _tell(command: dict[str, Any]) -> int:
+    """Do ``count`` audited things that people are told of, ``at_once`` in a transaction with what is told, ``every_s`` apart."""
+    from audit.log import OperatorEventRecord, record, unit
+    from safety.notifications import outbox
+
+    started_s, at_once = time.monotonic(), command.get("at_once", 1)
+    for first in range(0, command.get("count", 1), at_once):
+        time.sleep(max(0.0, started_s + first * command.get("every_s", 0) - time.monotonic()))
+        with unit():
+            for number in range(first, min(first + at_once, command.get("count", 1))):
+                subject = f"{command.get('subject', 'thing')}:{number % command.get('different', 1)}"
+                record(OperatorEventRecord(actor="anna", action="told", object=subject, old="", new=""))
+                outbox.tell(command["event"], subject, "It happened", "Look at it.")
+    return 0
+
+
+def _carry(command: dict[str, Any]) -> int:
+    """Plan and send what is to be told, once or for ``for_s`` seconds, as the chore's thread does."""
+    from bots import notification_chores
+
+    notification_chores.carry(command.get("for_s", 0))
+    return 0
+
+
 def _post(command: dict[str, Any]) -> int:
     """Serve one request of the API as the web process does, and write its answer to the file ``answer_to``."""
     from pathlib import Path
@@ -255,9 +280,23 @@ def _post(command: dict[str, Any]) -> int:
     return 0
 
 
+def _autopilot(command: dict[str, Any]) -> int:
+    """Run one cycle of the autopilot, as its task does."""
+    from django.utils import timezone
+
+    from bots.autopilot.cycle import CycleTaken, run
+
+    try:
+        run("schedule", timezone.now())
+    except CycleTaken:
+        return LEASE_TAKEN
+    return 0
+
+
 _WORK = {
     "post": _post,
     "tick": _tick, "close": _close, "engage": _engage, "flatten": _flatten, "go_on": _go_on,
+    "tell": _tell, "carry": _carry, "autopilot": _autopilot,
     "send": _send, "cancel": _cancel, "chores": _chores, "readiness": _readiness,
 }  # fmt: skip
 

@@ -69,6 +69,7 @@ ROWS: dict[int, tuple[str, str]] = {
         "verify fails, names the first bad row; halted",
     ),
     55: ("SIGTERM with orders in flight", "drained, or UNKNOWN and resolved by the next worker"),
+    56: ("kill −9 at each step of an autopilot's cycle", "run again, it makes and closes nothing twice"),
 }
 #: Rows that tests prove which do not say so themselves (``@pytest.mark.fault``): module and function.
 ELSEWHERE: dict[int, tuple[str, ...]] = {
@@ -100,8 +101,12 @@ ELSEWHERE: dict[int, tuple[str, ...]] = {
     45: (
         "tests/bots/test_baselines.py::test_day_begins_with_the_last_equity_that_was_known_before_it",
         "tests/bots/test_baselines.py::test_last_second_of_a_utc_day_is_that_day",
+        "tests/bots/autopilot/test_losses.py::TestRollover::test_days_loss_counts_on_its_day_alone",
     ),
-    48: ("tests/tradingops/test_api.py::TestHealth::test_worker_may_be_unseen_for_30_s",),
+    48: (
+        "tests/tradingops/test_api.py::TestHealth::test_worker_may_be_unseen_for_30_s",
+        "tests/workers/test_all_workers_dead.py::test_console_and_discord_say_so_within_a_minute_and_when_they_are_back",
+    ),
     49: ("tests/readiness/test_house_checks.py::TestWorkers::test_one_version_passes_and_two_fail",),
     50: (
         "tests/faults/test_kill_switch_race.py::test_after_drained_no_order_reaches_the_venue",
@@ -115,8 +120,5 @@ ELSEWHERE: dict[int, tuple[str, ...]] = {
     ),
     55: ("tests/workers/test_cluster_processes.py::test_signal_stops_everything_within_5_s_and_gives_the_leases_back",),
 }
-#: Rows whose subject is not built yet: the notifications come with the next part.
-LATER: dict[int, str] = {
-    10: "the outbox of notifications is not built yet",
-    47: "notifications by Discord are not built yet",
-}
+#: Rows whose subject is not built yet.
+LATER: dict[int, str] = {}

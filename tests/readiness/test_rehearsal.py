@@ -23,8 +23,11 @@ import requests
 
 from safety.readiness_values import EXPECTED
 from tests.loopback.client import KrakenLoopback
+from tests.loopback.discord import DiscordVenue
 from tests.loopback.kraken import start_kraken
 from tests.loopback.kraken.keys import TRADING_RIGHTS
+from tests.loopback.server import LoopbackServer
+from tests.loopback.smtp.server import SmtpServer
 from tests.workers.conftest import wait_until
 from tradingops.environment import VARIABLE_NAMES
 
@@ -34,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CANARY = "canary7f3a"
 ROUNDS_MAX = 6
 PAGES = ("/admin/", "/admin/safety/", "/admin/setup/", "/admin/bots/bot/", "/admin/audit/operatorevent/", "/nowhere/")
-#: Secrets as a person would set them; Kraken's own come from the loopback venue.
+#: Secrets as a person would set them; Kraken's own, Discord's and the mail server's come from the loopback ones.
 SECRETS = {
     "WORKER_API_TOKEN": f"{CANARY}-token",
     "WORKER_API_TOKEN_PREVIOUS": f"{CANARY}-previous-token-of-enough-characters",
@@ -42,9 +45,7 @@ SECRETS = {
     "ALPACA_API_SECRET_LIVE": f"{CANARY}-alpaca-live-secret",
     "ALPACA_API_KEY_PAPER": f"{CANARY}-alpaca-paper",
     "ALPACA_API_SECRET_PAPER": f"{CANARY}-alpaca-paper-secret",
-    "DISCORD_WEBHOOK_URL": f"https://discord.com/api/webhooks/1/{CANARY}-discord",
     "HEARTBEAT_URL": f"https://127.0.0.1/{CANARY}-heartbeat",
-    "EMAIL_URL": f"smtp://user:{CANARY}-mail@127.0.0.1:9",
     "SECRET_KEY": f"{CANARY}-short",
 }
 #: What is wrong at the start, beside the token and the SECRET_KEY above, which are too short.
@@ -59,7 +60,7 @@ FAULTS = {
 class Console:
     """A console of its own, with everything that it has said."""
 
-    def __init__(self, directory: Path, venue: KrakenLoopback) -> None:
+    def __init__(self, directory: Path, venue: KrakenLoopback, **more: str) -> None:
         self.directory, self.venue = directory, venue
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -68,6 +69,7 @@ class Console:
             **SECRETS,
             **FAULTS,
             **venue.environ(),
+            **more,
             "HOST": "127.0.0.1",
             "PORT": self.url.rpartition(":")[2],
         }
@@ -150,10 +152,14 @@ class Console:
 @pytest.fixture
 def console(tmp_path: Path) -> Iterator[Console]:
     """Return a console that is badly set and not started yet."""
-    with start_kraken() as server:
+    webhook = DiscordVenue()
+    webhook.token = f"{CANARY}-discord"
+    mail = SmtpServer(user="user", password=f"{CANARY}-mail")
+    with start_kraken() as server, LoopbackServer(webhook).start() as discord, mail:
         venue = KrakenLoopback(server.url)
         venue.set_rights(*TRADING_RIGHTS, "withdraw-funds")
-        console = Console(tmp_path, venue)
+        alerts = {"DISCORD_WEBHOOK_URL": discord.url + webhook.path, "EMAIL_URL": mail.url}
+        console = Console(tmp_path, venue, **alerts)
         try:
             yield console
         finally:
@@ -174,6 +180,8 @@ def carry_out(console: Console, remedy: str) -> None:
         console.settings["ALLOWED_HOSTS"] = "127.0.0.1"
     elif "make a key without the right to withdraw" in remedy:
         console.venue.set_rights(*TRADING_RIGHTS)
+    elif found := re.search(r"Send a test message: .* manage\.py (\w+) (--[\w-]+)", remedy):
+        console.manage(found[1], found[2])
     else:
         assert remedy.startswith(("Wait", "Start the console", "Start the workers", "Stop every process")), remedy
 
@@ -191,7 +199,14 @@ def test_remedies_lead_to_ready_and_no_secret_is_ever_shown(console: Console) ->
         code, found = until_settled(console.verify)
     assert (code, found["live_ready"], found["blockers"]) == (0, True, []), found["blockers"]
     assert {one["id"] for one in found["findings"]} == set(EXPECTED)
-    wrong = {"gates_agree", "secret_key", "allowed_hosts", "token_where_exposed", "venue_no_withdrawal"}
+    wrong = {
+        "gates_agree",
+        "secret_key",
+        "allowed_hosts",
+        "token_where_exposed",
+        "venue_no_withdrawal",
+        "alert_delivered",
+    }
     assert wrong <= rounds[0], rounds
     code, table = console.manage("verify_live_ready", "--strict")
     assert code == 1, table

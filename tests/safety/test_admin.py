@@ -234,7 +234,14 @@ class TestRiskLimits:
 class TestNotificationPrefs:
     def sent(self, *off: str, **changes: str) -> dict[str, Any]:
         wanted = [name for name in EVENTS if name not in off]
-        return {"enabled": "on", "discord": "on", "wanted_events": wanted, "reason": "less noise", **changes}
+        return {
+            "enabled": "on",
+            "discord": "on",
+            "email": "on",
+            "wanted_events": wanted,
+            "reason": "less noise",
+            **changes,
+        }
 
     def test_switched_off_event_is_kept_and_audited_once(self, desk: Desk) -> None:
         desk.told(PREFS, self.sent("daily_summary"))
@@ -247,10 +254,11 @@ class TestNotificationPrefs:
 
     def test_switches_and_quiet_hours_are_audited(self, desk: Desk) -> None:
         sent = self.sent(quiet_from="22:00", quiet_until="06:30")
-        del sent["discord"]
+        del sent["discord"], sent["email"]
         desk.told(PREFS, sent)
         assert {(action, old, new) for _, action, old, new, _ in events("notification")} == {
             ("notification_discord_changed", "True", "False"),
+            ("notification_email_changed", "True", "False"),
             ("notification_quiet_from_changed", "", "22:00:00"),
             ("notification_quiet_until_changed", "", "06:30:00"),
         }

@@ -15,6 +15,7 @@ from safety.chain_watch import check_some
 from safety.intents import Level
 from safety.kill_switch import read_state, release
 from safety.models import KillRun, Setting
+from safety.notification_models import Notification
 from tests.audit.factories import drop_triggers, execute, write, write_fills
 from tests.audit.factories import operator_event as act
 from tests.conftest import CommittedDatabase
@@ -185,3 +186,41 @@ def test_part_by_part_every_row_is_checked_and_it_begins_anew() -> None:
     assert starts == [1, 11, 21, 1]
     assert OrderEvent.objects.count() == 23
     assert verify_part(Chain.LIVE, 99, 10) == (1, None)
+
+
+def told() -> list[Notification]:
+    return list(Notification.objects.filter(event="audit_tampered").order_by("id"))
+
+
+@pytest.mark.django_db
+def test_each_finding_is_told_once_with_what_to_do(anchors: Path) -> None:
+    write_fills(10)
+    drop_triggers()
+    edit(4)
+    for _ in range(3):
+        check_some()
+    [one] = told()
+    assert (one.severity, one.subject) == ("urgent", "chain:paper order_events 4")
+    assert "manage.py verify_audit" in one.text
+    assert dict(one.facts)["Row"] == "seq 4"
+    assert Notification.objects.filter(event="kill_switch_engaged").count() == 1
+    edit(2)
+    check_some()
+    assert len(told()) == 2
+
+
+@pytest.mark.django_db
+def test_an_old_backup_is_told_as_one(anchors: Path) -> None:
+    write_fills(10)
+    anchor(anchors, "paper", 15, "f" * 64)
+    check_some()
+    assert "an old backup restored" in told()[0].text
+
+
+def test_a_finding_that_cannot_be_recorded_is_told_once_all_the_same(committed_db: CommittedDatabase) -> None:
+    drop_triggers()
+    execute("DELETE FROM chain_heads WHERE chain = 'operator'")
+    for _ in range(3):
+        check_some()
+    [one] = told()
+    assert one.subject.startswith("chain:operator chain_heads")

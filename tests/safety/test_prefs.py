@@ -15,7 +15,8 @@ def told() -> object:
 
 @pytest.mark.django_db
 def test_setting_tells_of_the_first_preferences() -> None:
-    assert told() == {"enabled": True, "discord": True, "events": {}, "quiet_hours": {"from": None, "until": None}}
+    quiet = {"from": None, "until": None}
+    assert told() == {"enabled": True, "discord": True, "email": True, "events": {}, "quiet_hours": quiet}
     assert Setting.objects.get(key="notification_prefs").value == NotificationPrefs.objects.get().as_text()
 
 
@@ -28,6 +29,7 @@ def test_setting_follows_every_change() -> None:
     assert told() == {
         "enabled": True,
         "discord": False,
+        "email": True,
         "events": {"risk_alert": False},
         "quiet_hours": {"from": "22:00", "until": "06:30"},
     }

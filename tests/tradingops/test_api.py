@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from bots.models import Bot, BotStatus, Venue, WorkerHeartbeat
+from bots.models import AutopilotConfig, AutopilotState, Bot, BotStatus, Venue, WorkerHeartbeat
 from bots.models.worker import WorkerKind
 from safety.intents import Level
 from safety.models import TradingState
@@ -106,6 +106,33 @@ class TestHealth:
         TradingState.objects.filter(scope="global").update(level=Level.HALTED)
         response = client.get("/api/health")
         assert (response.status_code, response.json()["trading_state"]) == (200, "halted")
+
+    @pytest.mark.parametrize(
+        ("enabled", "beat_ago_s", "on_ago_s", "expected"),
+        [
+            (True, 40, 100, 40.0),
+            (True, 40, None, 40.0),
+            (True, None, 100, None),
+            # A cycle from before it was switched on again is no sign of life.
+            (True, 100, 40, None),
+            (False, 40, 100, None),
+        ],
+    )
+    def test_autopilots_heartbeat_is_told_and_makes_nothing_unhealthy(
+        self, client: Client, enabled: bool, beat_ago_s: int | None, on_ago_s: int | None, expected: float | None
+    ) -> None:
+        worker_seen(age_s=1)
+        now = timezone.now()
+        AutopilotConfig.objects.update(enabled=enabled, scan_interval_s=30)
+        AutopilotState.objects.update(
+            heartbeat_at=None if beat_ago_s is None else now - timedelta(seconds=beat_ago_s),
+            enabled_at=None if on_ago_s is None else now - timedelta(seconds=on_ago_s),
+        )
+        response = client.get("/api/health")
+        assert response.status_code == 200
+        found = response.json()["autopilot_heartbeat_age_s"]
+        assert (found is None) == (expected is None)
+        assert expected is None or expected <= found < expected + 10
 
     def test_without_the_database_is_503_and_claims_nothing(self, client: Client) -> None:
         worker_seen(age_s=1)

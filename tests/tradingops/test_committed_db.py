@@ -3,15 +3,18 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
 from django.db import connection, connections, transaction
 
-from tests.conftest import CommittedDatabase
+from tests.conftest import CommittedDatabase, on_sqlite
+from tests.spare_databases import SpareDatabases, server_url
 
 PROJECT = Path(__file__).resolve().parents[2]
 LEFT_BEHIND = "left behind by a test that committed"
@@ -69,3 +72,45 @@ def test_the_production_options_hold(committed_db: CommittedDatabase) -> None:
             cursor.execute(f"PRAGMA {pragma}")
             found[pragma] = cursor.fetchone()[0]
     assert found == {"journal_mode": "wal", "synchronous": 2, "recursive_triggers": 1, "foreign_keys": 1}
+
+
+def is_there(name: str) -> bool:
+    with psycopg.connect(server_url("postgres")) as server:
+        return bool(server.execute("SELECT count(*) FROM pg_database WHERE datname = %s", [name]).fetchone() == (1,))
+
+
+@pytest.fixture
+def spares(committed_db: CommittedDatabase) -> Iterator[SpareDatabases]:
+    """Return copies of an empty database, so that they take no time."""
+    if on_sqlite():
+        pytest.skip("a copy on SQLite is a file of the test's own")
+    made = SpareDatabases("template0")
+    yield made
+    made.close()
+
+
+def test_no_two_tests_get_the_same_spare_database_and_each_is_dropped(spares: SpareDatabases) -> None:
+    taken = [spares.take() for _ in range(3)]
+    assert len(set(taken)) == 3
+    assert all(map(is_there, taken))
+    for name in taken:
+        spares.give_back(name)
+    spares.close()
+    assert not any(map(is_there, taken))
+
+
+def test_spare_database_that_was_not_taken_is_dropped_too(spares: SpareDatabases) -> None:
+    spares.give_back(spares.take())
+    ahead = spares._next
+    assert ahead is not None
+    assert is_there(ahead.result())
+    spares.close()
+    assert not is_there(ahead.result())
+
+
+def test_template_that_is_not_there_fails_the_test_that_wants_a_copy() -> None:
+    if on_sqlite():
+        pytest.skip("a copy on SQLite is a file of the test's own")
+    spares = SpareDatabases("no such template")
+    with pytest.raises(psycopg.Error, match="no such template"):
+        spares.take()

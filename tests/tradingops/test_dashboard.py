@@ -180,7 +180,7 @@ class TestParts:
 
     def test_dashboard_part_brings_cards_and_tables_and_no_page(self, desk: Desk) -> None:
         part = desk.get("/admin/part/dashboard/")
-        assert 'id="tc-cards" class="tc-cards" hx-swap-oob="true"' in part
+        assert 'id="tc-cards" class="tc-cards tc-cards-six" hx-swap-oob="true"' in part
         assert 'id="tc-live"' in part
         assert "<html" not in part
 

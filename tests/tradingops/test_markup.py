@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from django.utils import timezone
 
 from audit.log import OrderEventRecord, record, unit
 from audit.models import OperatorEvent, OrderEvent
@@ -11,6 +12,8 @@ from bots.manager import NewBot
 from bots.models import Bot, BotTick
 from safety import kill_switch
 from safety.intents import Level
+from safety.notification_models import ChannelState, Delivery, Notification
+from safety.notifications import outbox
 from tests.bots.admin.conftest import Desk, desk
 from tests.bots.builders import floor
 
@@ -20,7 +23,9 @@ MARKUP = "<i x-data x-init=alert(1)>"
 PAGES = (
     "/admin/", "/admin/part/dashboard/", "/admin/part/status/",
     "/admin/safety/", "/admin/part/safety/", "/admin/part/safety/progress/", "/admin/safety/halt/", "/admin/safety/what-if/",
-    "/admin/safety/dead-man/?account=kraken",
+    "/admin/safety/dead-man/?account=kraken", "/admin/safety/notifications/", "/admin/part/notifications/",
+    "/admin/safety/notification/", "/admin/safety/notification/{notification}/change/",
+    "/admin/safety/delivery/", "/admin/safety/delivery/{delivery}/change/",
     "/admin/bots/bot/", "/admin/bots/bot/{bot}/change/", "/admin/bots/bot/{bot}/live/",
     "/admin/bots/bot/{bot}/do/archive/", "/admin/bots/bot/{bot}/do/close-position/",
     "/admin/bots/order/", "/admin/bots/position/", "/admin/bots/deal/",
@@ -40,6 +45,7 @@ def marked(desk: Desk) -> Bot:
     BotTick.objects.filter(bot=bot).update(note=MARKUP, blocked_by=[{"message": MARKUP}, MARKUP])
     kill_switch.engage(Level.REDUCING, MARKUP, actor=MARKUP, scope=f"bot:{bot.pk}")
     kill_switch.engage(Level.REDUCING, MARKUP, actor=MARKUP)
+    tell_of(MARKUP)
     details = {"reasons": [{"code": MARKUP, "message": MARKUP, "limit": MARKUP}]}
     with unit():
         record(
@@ -52,11 +58,26 @@ def marked(desk: Desk) -> Bot:
     return bot
 
 
+def tell_of(text: str) -> None:
+    """Tell of something urgent that is this text wherever there is room for text, and have a channel give it up."""
+    now = timezone.now()
+    outbox.tell("order_unknown", text, text, text, facts=((text, text),))
+    line = {"title": text, "subject": text, "text": text, "facts": [[text, text]], "count": 1}
+    Delivery.objects.create(
+        channel="discord", event_id="x", event="order_unknown", severity="urgent", status="dead", detail=text, attempts=2,
+        lines=[line | {"first_at": now.isoformat(), "last_at": now.isoformat()}],
+        first_at=now, last_at=now, give_up_at=now, created_at=now,
+    )  # fmt: skip
+    ChannelState.objects.update_or_create(name="discord", defaults={"failing_since": now, "detail": text})
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_markup_is_shown_as_text(desk: Desk, marked: Bot, page: str) -> None:
     ids = {
         "bot": marked.pk,
         "event": OrderEvent.objects.get().pk,
+        "notification": Notification.objects.latest("pk").pk,
+        "delivery": Delivery.objects.latest("pk").pk,
         "operator_event": OperatorEvent.objects.latest("pk").pk,
     }
     shown = desk.get(page.format(**ids))

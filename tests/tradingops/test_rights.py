@@ -21,12 +21,14 @@ from bots.admin.actions import ACTIONS
 from bots.admin.forms import EditBotForm, NewBotForm
 from bots.market_data import feeds
 from bots.market_data.replay import ReplayFeed
-from bots.models import Account, Bot, Difference, Order
+from bots.models import Account, AutopilotConfig, Bot, Difference, Order
 from bots.strategies import registry
 from safety import api_tokens, kill_switch, permissions
 from safety.api_scopes import Scope
 from safety.intents import Level, Side
 from safety.models import KillRun, ReadinessRun
+from safety.notification_models import Delivery, Notification
+from safety.notifications import outbox
 from tests.bots.admin.test_bot_forms import filled
 from tests.bots.builders import make_bot, trade
 from tests.bots.kraken import install_kraken, kraken_bot
@@ -138,13 +140,47 @@ def manage_tokens(house: House) -> bool:
     return made
 
 
+def notify(house: House) -> bool:
+    """Try each button of the page: all of them are taken, or none."""
+    now = timezone.now()
+    outbox.tell("order_unknown", f"order:{house.order.client_order_id}", "Nobody knows what became of it")
+    urgent = Notification.objects.latest("pk")
+    given_up = Delivery.objects.create(
+        channel="discord", event_id=urgent.event_id, event=urgent.event, severity=urgent.severity, status="dead", lines=[],
+        first_at=now, last_at=now, give_up_at=now, created_at=now,
+    )  # fmt: skip
+    page = "/admin/safety/notifications/"
+    taken = [
+        house.sends(f"{page}test/"),
+        house.sends(f"{page}retry/", {"delivery": str(given_up.pk)}),
+        house.sends(f"{page}seen/", {"notification": str(urgent.pk)}),
+        house.sends(page, {"event_test": "", "initial-event_test": "True", "reason": "x"}),
+    ]
+    Delivery.objects.update(status="dead")
+    taken.append(house.sends(f"{page}retry-all/"))
+    assert len(set(taken)) == 1, taken
+    return taken[0]
+
+
+def autopilot(house: House, *acts: tuple[str, dict[str, Any]], is_live: bool, is_on: bool) -> bool:
+    """Try each of these on an autopilot that is so: all of them are taken, or none."""
+    taken = []
+    for part, form in acts:
+        AutopilotConfig.objects.update(dry_run=not is_live, enabled=is_on, universe={"replay": ["SPY"]})
+        taken.append(house.sends(f"/admin/autopilot/{part}/", form))
+    assert len(set(taken)) == 1, taken
+    return taken[0]
+
+
 #: The rows of the table in docs/people.md, and how each is tried.
 ACTS: dict[str, Callable[[House], bool]] = {
     "look at bots, orders, positions, limits and the audit": lambda house: house.sees(
         "/admin/", BOTS, f"{BOTS}{house.live.pk}/change/", "/admin/bots/order/", f"/admin/bots/order/{house.order.pk}/change/",
         "/admin/bots/position/", "/admin/bots/fill/", "/admin/safety/risklimits/global/change/", "/admin/safety/",
         "/admin/safety/tradingstate/", "/admin/audit/orderevent/", "/admin/audit/operatorevent/",
+        "/admin/autopilot/",
         "/admin/safety/reconciliation/",
+        "/admin/safety/notifications/", "/admin/safety/notification/", "/admin/safety/delivery/",
     ),
     "look at users and groups (never at passwords)": lambda house: house.sees("/admin/auth/user/", "/admin/auth/group/"),
     "add a bot (it is always on paper)": add_bot,
@@ -166,6 +202,17 @@ ACTS: dict[str, Callable[[House], bool]] = {
     "change notification preferences": lambda house: house.sends(
         "/admin/safety/notificationprefs/1/change/", {"reason": "x"}
     ),
+    "try messages, retry those given up, mark urgent ones as seen": notify,
+    "switch the autopilot on or off on paper": lambda house: autopilot(
+        house, ("switch", {"enabled": "1"}), is_live=False, is_on=False
+    ),
+    "switch a live autopilot off, or set it to paper": lambda house: autopilot(
+        house, ("switch", {"enabled": "0"}), ("paper", {}), is_live=True, is_on=True
+    ),
+    "switch a live autopilot on": lambda house: autopilot(
+        house, ("switch", {"enabled": "1"}), is_live=True, is_on=False
+    ),
+    "set the autopilot live": lambda house: house.sees("/admin/autopilot/live/"),
     "start a live bot": lambda house: house.does(house.live, "start"),
     "change a live bot": lambda house: house.saves(house.live),
     "set a bot live": lambda house: house.sees(f"{BOTS}{house.paper.pk}/go-live/"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     CLEAR: {"bots": ["1"], "reason": "looked at"},
     RUN: {},
 }
-QUERIES_MAX = 60
+QUERIES_MAX = 62
 
 
 def level(venue: str | None = None, bot_id: int | None = None) -> Level:
@@ -512,8 +512,10 @@ class TestReadiness:
 
 
 class TestNotifications:
-    def test_preferences_are_summed_up(self, desk: Desk) -> None:
-        NotificationPrefs.objects.update(discord=False)
+    def test_preferences_and_channels_are_summed_up(self, desk: Desk) -> None:
+        NotificationPrefs.objects.update(quiet_from=time(22), quiet_until=time(6, 30))
         shown = section(desk.get(PAGE), "notifications")
-        assert "Discord is off" in shown
-        assert "No alarms are sent yet" in shown
+        assert "Messages are on. Quiet from 22:00 to 06:30 UTC, but for what is urgent." in shown
+        assert "is not configured: set DISCORD_WEBHOOK_URL in .env" in shown
+        NotificationPrefs.objects.update(enabled=False, quiet_from=None, quiet_until=None)
+        assert "Messages are switched off. No quiet hours." in section(desk.get(PAGE), "notifications")

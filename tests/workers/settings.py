@@ -8,4 +8,4 @@ from tradingops.settings import Q_CLUSTER as Q_CLUSTER
 RUNNER_TICK = "tests.workers.ticks.record_tick"
 RUNNER_SCHEDULE = "tests.workers.ticks.load_schedule"
 SHIFT_LIFE_S = int(os.environ.get("TEST_SHIFT_LIFE_S", "300"))
-CHORE_MODULES = ["bots.workers.housekeeping"]
+CHORE_MODULES = os.environ.get("TEST_CHORE_MODULES", "bots.workers.housekeeping").split()

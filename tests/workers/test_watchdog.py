@@ -127,11 +127,14 @@ def test_many_watchdogs_at_once_queue_no_shift_twice(committed_db: CommittedData
 
 @pytest.mark.django_db
 class TestSchedule:
-    def test_schedule_is_created_once(self) -> None:
+    def test_each_schedule_is_created_once(self) -> None:
+        watchdog.create_schedule()
+        Schedule.objects.filter(func="bots.tasks.autopilot_watchdog").delete()
         watchdog.create_schedule()
         watchdog.create_schedule()
-        schedule = Schedule.objects.get()
-        assert (schedule.func, schedule.minutes, schedule.cluster) == ("bots.tasks.watchdog", 1, "slow")
+        found = Schedule.objects.order_by("func").values_list("func", "minutes", "cluster")
+        assert list(found) == [("bots.tasks.autopilot_watchdog", 1, "slow"), ("bots.tasks.watchdog", 1, "slow")]
+        assert all(callable(getattr(tasks, func.removeprefix("bots.tasks."))) for func, _, _ in found)
 
     @pytest.mark.parametrize("plan", watchdog.plans(), ids=lambda plan: str(plan.kind))
     def test_every_plan_names_a_function_and_a_cluster_that_exist(self, plan: watchdog.ShiftPlan) -> None:

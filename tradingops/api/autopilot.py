@@ -7,15 +7,17 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 from pydantic import Field, StringConstraints, model_validator
 
-from audit.decimals import decimal_text
-from bots import autopilot_config
-from bots.autopilot_config import AutopilotConfigError, AutopilotUnavailableError
+from bots.autopilot import config as autopilot_config
+from bots.autopilot.config import AutopilotConfigError, AutopilotLiveRefused
+from bots.autopilot.cycle import AutopilotOff, CycleTaken
 from bots.models import AutopilotConfig, Recommendation
-from safety.permissions import OPERATE_BOT, TRADE_LIVE
-from tradingops.api.auth import caller_of
-from tradingops.api.errors import REFUSALS, Refused
+from safety.permissions import OPERATE_BOT
+from tradingops.api.auth import Caller, caller_of
+from tradingops.api.autopilot_shapes import AutopilotOut, RecommendationOut, recommended, shown
+from tradingops.api.errors import REFUSALS, Refused, reason
 from tradingops.api.paging import Listing, PageIn, answer, page_of
-from tradingops.api.values import DecimalText, Figure, Flag, Input, Output, Text, Time, WholeNumber, text_of
+from tradingops.api.values import Figure, Flag, Input, Output, Text, WholeNumber
+from tradingops.autopilot_runs import run_now
 
 router = Router(tags=["autopilot"])
 LISTING = Listing("recommendations")
@@ -23,39 +25,18 @@ Venues = Literal["replay", "kraken", "alpaca"]
 AssetTypes = Literal["crypto", "stock"]
 Symbol = Annotated[Text, StringConstraints(min_length=1, max_length=20)]
 Percent = Annotated[Figure, Field(le=100, examples=["2"])]
-
-
-class AutopilotOut(Output):
-    """The autopilot's settings and how it is. It is off, and on paper, until a person says otherwise."""
-
-    enabled: bool
-    dry_run: bool = Field(description="Its bots trade on paper.")
-    profile: str = Field(examples=["conservative"])
-    universe: dict[str, list[str]] = Field(description="Symbols by venue.", examples=[{"replay": ["BTC-PERP"]}])
-    asset_types: list[str] = Field(description="crypto, stock; none: both.")
-    total_capital_usd: DecimalText = Field(description="What all its bots may have together, in USD.")
-    is_by_conviction: bool = Field(description="A better score gets more of the capital.")
-    slots: int = Field(description="How many bots it may have.")
-    sector_slots: int = Field(description="How many of them in one sector; crypto is one.")
-    score_min: int = Field(description="From this score on (0 to 100) a symbol may get a bot.")
-    score_demote: int = Field(description="Below this score its bot is closed; in between it is watched.")
-    cooldown_minutes: int = Field(description="How long a symbol is left alone after its bot was closed.")
-    scan_interval_s: int
-    daily_loss_pct: DecimalText = Field(
-        description="Percent of total_capital_usd lost in a UTC day: no new bots that day."
-    )
-    weekly_loss_pct: DecimalText = Field(description="The same in a week from Monday.")
-    auto_start: bool = Field(description="A new bot is started at once.")
-    close_mode: str = Field(description="manage_out: no more entries, exits go on; flatten: all is sold at once.")
-    heartbeat_at: Time | None = Field(description="When its last cycle ended; null: never.")
-    decisions: list[dict[str, Any]] = Field(description="What the last cycle decided, and why.")
+#: What is in a change without being a setting that ``config.change`` keeps.
+BESIDE = {"reason", "confirm", "dry_run"}
 
 
 class AutopilotIn(Input):
     """What is to change; what is left out stays. A profile sets slots and scores, unless they are given beside it."""
 
     enabled: Flag | None = None
-    dry_run: Flag | None = None
+    dry_run: Flag | None = Field(
+        None,
+        description="false: its bots trade with real money. That takes confirm, a reason, and nothing else beside it.",
+    )
     profile: Literal["conservative", "balanced", "aggressive"] | None = None
     universe: dict[Venues, Annotated[list[Symbol], Field(max_length=500)]] | None = Field(
         None, examples=[{"replay": ["BTC-PERP"]}]
@@ -73,7 +54,12 @@ class AutopilotIn(Input):
     weekly_loss_pct: Percent | None = None
     auto_start: Flag | None = None
     close_mode: Literal["manage_out", "flatten"] | None = None
-    reason: Text = Field("", max_length=500, description="Why. It is kept in the audit.")
+    confirm: Text = Field(
+        "", max_length=100, description=f"With dry_run false: exactly {autopilot_config.LIVE_WORDS!r}."
+    )
+    reason: Text = Field(
+        "", max_length=500, description="Why. It is kept in the audit. With dry_run false it is needed."
+    )
 
     @model_validator(mode="after")
     def _no_symbol_twice(self) -> Self:
@@ -83,29 +69,31 @@ class AutopilotIn(Input):
                 raise ValueError(f"a symbol stands twice in the universe of {venue}")
         return self
 
+    @model_validator(mode="after")
+    def _real_money_by_itself(self) -> Self:
+        """Refuse other changes beside real money: what is set live has to be what was looked at."""
+        if self.dry_run is False and self.settings():
+            raise ValueError("dry_run false goes by itself: change the other settings before, and look at them")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that were given."""
+        given = self.model_dump(exclude_unset=True, exclude=BESIDE)
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def raises_risk(self) -> bool:
+        """Return whether this may let it trade more: all but switching it off and setting it back to paper may."""
+        return self.dry_run is False or any(
+            (name, value) != ("enabled", False) for name, value in self.settings().items()
+        )
+
 
 class RecommendationIn(PageIn):
     """Which recommendations."""
 
     venue: Text | None = Field(None, max_length=20)
     symbol: Text | None = Field(None, max_length=20)
-
-
-class RecommendationOut(Output):
-    """What one scan thought of a symbol."""
-
-    id: int
-    venue: str
-    symbol: str
-    timeframe: str = Field(examples=["1m"])
-    score: int = Field(description="0 to 100.")
-    parts: dict[str, Any] = Field(description="What the score is made of.")
-    regime: str
-    confidence: DecimalText = Field(description="How sure the regime is, 0 to 1.")
-    action: str = Field(description="trade_allowed, manage_only or no_trade.")
-    reasons: list[Any]
-    cost_bps: DecimalText | None = Field(description="What a trade would cost, in basis points.")
-    scanned_at: Time
 
 
 class RecommendationsOut(Output):
@@ -119,28 +107,50 @@ class RecommendationsOut(Output):
 def read_autopilot(request: HttpRequest) -> HttpResponse:
     """Return the settings, when the last cycle was, and what it decided."""
     caller_of(request).require("bots.view_autopilotconfig")
-    return answer(_shown(autopilot_config.read()))
+    return answer(shown(autopilot_config.read()))
 
 
 @router.patch("/autopilot", response={200: AutopilotOut, **REFUSALS}, summary="Change the autopilot's settings")
 def change_autopilot(request: HttpRequest, payload: AutopilotIn) -> HttpResponse:
-    """Change what is named. 409 while this version has no autopilot that could be switched on."""
+    """Change what is named. Where it or a bot that it made trades with real money, or is to, this takes the scope trade.
+
+    ``dry_run`` false takes ``confirm`` and ``reason``, and from a session a recent sign-in. 409 with every reason while a lock of
+    a venue in its universe is shut.
+    """
     asker = caller_of(request)
-    asker.require_live(*((OPERATE_BOT, TRADE_LIVE) if payload.dry_run is False else (OPERATE_BOT,)))
-    wanted = payload.model_dump(exclude_unset=True, exclude={"reason"})
+    is_real = autopilot_config.is_about_real_money(autopilot_config.read())
+    _require(asker, is_real=is_real, raises_risk=payload.raises_risk, wants_live=payload.dry_run is False)
+    if payload.dry_run is False:
+        return answer(shown(_set_live(asker, payload)))
+    if payload.dry_run is True:
+        autopilot_config.set_paper(actor=asker.actor, reason=payload.reason)
     try:
-        return answer(_shown(autopilot_config.change(wanted, actor=asker.actor, reason=payload.reason)))
+        done = autopilot_config.change(
+            payload.settings(), actor=asker.actor, reason=payload.reason, may_be_real_money=is_real
+        )
+        return answer(shown(done))
     except AutopilotConfigError as wrong:
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(wrong)) from wrong
-    except AutopilotUnavailableError as missing:
-        raise Refused(HTTPStatus.CONFLICT, str(missing), code="autopilot_unavailable") from missing
+        reasons = [reason(name, text) for name, text in wrong.problems]
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(wrong), reasons=reasons) from wrong
 
 
 @router.post("/autopilot/run", response={200: AutopilotOut, **REFUSALS}, summary="Run one cycle now")
 def run_autopilot(request: HttpRequest) -> HttpResponse:
-    """Run one cycle now and return what it decided. 409 while this version has no autopilot."""
-    caller_of(request).require_live(OPERATE_BOT)
-    raise Refused(HTTPStatus.CONFLICT, str(AutopilotUnavailableError()), code="autopilot_unavailable")
+    """Run one cycle now, and return what it decided; after 10 s as far as it has come: it then goes on by itself.
+
+    Where it or a bot that it made trades with real money this takes the scope trade. 409 while it is switched off, or a cycle
+    is under way.
+    """
+    asker = caller_of(request)
+    is_real = autopilot_config.is_about_real_money(autopilot_config.read())
+    _require(asker, is_real=is_real, raises_risk=True, wants_live=False)
+    try:
+        run_now(asker.actor)
+    except AutopilotOff as off:
+        raise Refused(HTTPStatus.CONFLICT, str(off), code="autopilot_off") from off
+    except CycleTaken as taken:
+        raise Refused(HTTPStatus.CONFLICT, str(taken), code="cycle_running") from taken
+    return answer(shown(autopilot_config.read()))
 
 
 @router.get(
@@ -152,45 +162,24 @@ def read_recommendations(request: HttpRequest, asked: Query[RecommendationIn]) -
     named = {"venue": asked.venue, "symbol": asked.symbol}
     rows = Recommendation.objects.filter(**{name: value for name, value in named.items() if value is not None})
     found, cursor = page_of(rows, LISTING, asked)
-    return answer(RecommendationsOut(items=[_recommended(one) for one in found], next=cursor))
+    return answer(RecommendationsOut(items=[recommended(one) for one in found], next=cursor))
 
 
-def _shown(config: AutopilotConfig) -> AutopilotOut:
-    return AutopilotOut(
-        enabled=config.enabled,
-        dry_run=config.dry_run,
-        profile=config.profile,
-        universe=config.universe,
-        asset_types=config.asset_types,
-        total_capital_usd=decimal_text(config.total_capital_usd),
-        is_by_conviction=config.is_by_conviction,
-        slots=config.slots,
-        sector_slots=config.sector_slots,
-        score_min=config.score_min,
-        score_demote=config.score_demote,
-        cooldown_minutes=config.cooldown_minutes,
-        scan_interval_s=config.scan_interval_s,
-        daily_loss_pct=decimal_text(config.daily_loss_pct),
-        weekly_loss_pct=decimal_text(config.weekly_loss_pct),
-        auto_start=config.auto_start,
-        close_mode=config.close_mode,
-        heartbeat_at=None,
-        decisions=[],
-    )
+def _require(asker: Caller, *, is_real: bool, raises_risk: bool, wants_live: bool) -> None:
+    """Return quietly when the caller may do this: what is about real money takes what a live bot does. Raises Refused."""
+    if wants_live or is_real:
+        asker.require_on_live(raises_risk=raises_risk)
+    else:
+        asker.require_live(OPERATE_BOT)
+    if wants_live or (raises_risk and is_real):
+        asker.require_recent_sign_in()
 
 
-def _recommended(row: Recommendation) -> RecommendationOut:
-    return RecommendationOut(
-        id=row.pk,
-        venue=row.venue,
-        symbol=row.symbol,
-        timeframe=row.timeframe,
-        score=row.score,
-        parts=row.parts,
-        regime=row.regime,
-        confidence=decimal_text(row.confidence),
-        action=row.action,
-        reasons=row.reasons,
-        cost_bps=text_of(row.cost_bps),
-        scanned_at=row.scanned_at,
-    )
+def _set_live(asker: Caller, payload: AutopilotIn) -> AutopilotConfig:
+    try:
+        return autopilot_config.set_live(actor=asker.actor, confirm=payload.confirm, reason=payload.reason)
+    except AutopilotLiveRefused as refused:
+        if not refused.blocks:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(refused)) from refused
+        reasons = [reason(block.code, block.message) for block in refused.blocks]
+        raise Refused(HTTPStatus.CONFLICT, "Not every lock is open. It stays on paper.", reasons=reasons) from refused

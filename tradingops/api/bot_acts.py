@@ -12,6 +12,7 @@ from ninja import Query
 from pydantic import Field, model_validator
 
 from bots import manager
+from bots.bot_checks import POLL_SECONDS_MAX, SCORE_MAX
 from bots.models import Bot, BotStatus, Venue
 from safety.permissions import OPERATE_BOT
 from tradingops.api import bots
@@ -20,8 +21,9 @@ from tradingops.api.bot_shapes import BotOut, BotPage, bot_values, shown
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.order_shapes import OrderOut
 from tradingops.api.order_shapes import shown as shown_order
-from tradingops.api.paging import Listing, PageIn, answer, page_of, refuse_parameters
+from tradingops.api.paging import Listing, PageIn, answer, answer_written, page_of, refuse_parameters, written
 from tradingops.api.values import Figure, Input, PathId, Text, WholeNumber
+from tradingops.shared import SharedByQuestion
 
 #: The same as of those that make bots: one path has one router.
 router = bots.router
@@ -33,6 +35,7 @@ ELSEWHERE = {
     "entries_held": "entries_held is cleared by a person, on the bot's page",
     "venue": "a bot stays at its venue: make another one",
     "strategy": "a bot keeps its strategy: make another one",
+    "by_autopilot": "by_autopilot says who made a bot, and stays",
 }
 
 
@@ -53,7 +56,13 @@ class BotChangesIn(Input):
     name: Text = Field(default_factory=str, min_length=1, max_length=60)
     params: dict[str, Any] = Field(default_factory=dict, description="Figures as decimal texts or whole numbers.")
     capital_usd: Figure = Field(default_factory=lambda: Decimal(1), description="How much it may commit.")
-    poll_seconds: WholeNumber = Field(default_factory=int, ge=1, le=manager.POLL_SECONDS_MAX)
+    poll_seconds: WholeNumber = Field(default_factory=int, ge=1, le=POLL_SECONDS_MAX)
+    score_min: WholeNumber = Field(
+        default_factory=int,
+        ge=0,
+        le=SCORE_MAX,
+        description="The least score of its market for new entries; 0: any.",
+    )
     symbol: Text = Field(
         default_factory=str,
         min_length=1,
@@ -74,7 +83,7 @@ class BotChangesIn(Input):
     def _something(self) -> Self:
         """Refuse a change of nothing: a client that sends none has lost what it meant."""
         if not self.model_fields_set:
-            raise ValueError("say what to change: name, params, capital_usd, poll_seconds or symbol")
+            raise ValueError("say what to change: name, params, capital_usd, poll_seconds, score_min or symbol")
         return self
 
 
@@ -91,15 +100,25 @@ class NothingIn(Input):
 #: What a request without a body says.
 NO_REASON, NOTHING = ReasonIn(reason=""), NothingIn()
 ONE = {200: BotOut, **REFUSALS}
+FILTERS = set(BotsIn.model_fields) - set(PageIn.model_fields)
 
 
 @router.get("/bots", response={200: BotPage, **REFUSALS}, summary="List bots, newest first")
 def list_bots(request: HttpRequest, asked: Annotated[BotsIn, Query()]) -> HttpResponse:
     """Return one page of bots, archived ones too, each with its position, its P&L and what holds it back."""
     caller_of(request).require(VIEW)
-    wanted = asked.model_dump(exclude_none=True, include=set(BotsIn.model_fields) - set(PageIn.model_fields))
+    return answer_written(_pages.get(asked))
+
+
+def _page(asked: BotsIn) -> bytes:
+    """Return a page of bots as it stands, as JSON: the same for everyone who may see bots."""
+    wanted = asked.model_dump(exclude_none=True, include=FILTERS)
     found, after = page_of(Bot.objects.select_related("tick").filter(**wanted), Listing("bots"), asked)
-    return answer({"items": bot_values(found, timezone.now()), "next": after})
+    return written({"items": bot_values(found, timezone.now()), "next": after})
+
+
+#: Screens and scripts that look at the same page at the same time share one reading, which began after each of them asked.
+_pages: SharedByQuestion[BotsIn, bytes] = SharedByQuestion(_page)
 
 
 @router.get("/bots/{int:bot_id}", response=ONE, summary="Look at one bot")

@@ -68,6 +68,10 @@ class BotOut(Output):
     entries_held: str = Field(description="Why new entries wait for a person; empty when they do not.")
     paper_broker: PaperBroker = Field(description="Who fills its paper orders.")
     poll_seconds: int = Field(description="Seconds between two looks at the market.", examples=[5])
+    score_min: int = Field(
+        description="New entries only while its market's score is at least this; 0: any.", examples=[0]
+    )
+    by_autopilot: bool = Field(description="True: the autopilot made it, and may close it.")
     paper_equity_usd: DecimalText = Field(description="What its paper account began with.")
     status_reason: str = Field(description="Why it was paused or stopped; empty where nobody said.")
     last_error: str = Field(description="What its last failed tick said; empty when none failed since it was started.")
@@ -161,6 +165,8 @@ def _values(bot: Bot, position: Position, sight: Sight) -> dict[str, Any]:
         "entries_held": bot.entries_held,
         "paper_broker": bot.paper_broker,
         "poll_seconds": bot.poll_seconds,
+        "score_min": bot.score_min,
+        "by_autopilot": bot.by_autopilot,
         "paper_equity_usd": decimal_text(bot.paper_equity_usd),
         "status_reason": bot.status_reason,
         "last_error": bot.last_error,

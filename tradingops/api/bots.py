@@ -11,6 +11,7 @@ from ninja import Router, Status
 from pydantic import Field
 
 from bots import going_live, manager
+from bots.bot_checks import SCORE_MAX
 from bots.manager import BotActionError
 from bots.models import Bot, Venue
 from bots.strategies import registry
@@ -44,6 +45,9 @@ class BotIn(Input):
         default_factory=dict, description="Figures as decimal texts or whole numbers.", examples=[{}]
     )
     poll_seconds: WholeNumber = Field(5, ge=1, le=86_400, description="Seconds between two looks at the market.")
+    score_min: WholeNumber = Field(
+        0, ge=0, le=SCORE_MAX, description="New entries only while its market's score is at least this; 0: any."
+    )
 
 
 class DryRunIn(Input):
@@ -81,6 +85,7 @@ def _made(payload: BotIn, asker: Caller, also: Callable[[Bot], object] | None = 
         capital_usd=payload.capital_usd,
         params=payload.params,
         poll_seconds=payload.poll_seconds,
+        score_min=payload.score_min,
     )
     try:
         return manager.create(new, actor=asker.actor, also=also)

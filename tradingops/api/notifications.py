@@ -35,6 +35,7 @@ class PrefsOut(Schema):
 
     enabled: bool = Field(description="Whether anything is sent at all.")
     discord: bool = Field(description="Whether Discord is used.")
+    email: bool = Field(description="Whether e-mail is used.")
     events: dict[str, bool] = Field(description="For every event whether it is sent.", examples=[{"risk_alert": True}])
     quiet_hours: QuietHours
 
@@ -46,6 +47,7 @@ class PrefsIn(Schema):
 
     enabled: Flag | None = None
     discord: Flag | None = None
+    email: Flag | None = None
     events: dict[str, Flag] | None = Field(None, examples=[{"daily_summary": False}], max_length=len(EVENTS))
     quiet_hours: QuietHours | None = None
     reason: Text = Field("", max_length=500, description="Why. It is kept in the audit.")
@@ -87,6 +89,7 @@ def change_prefs(request: HttpRequest, payload: PrefsIn) -> dict[str, Any]:
     wanted = prefs.Change(
         enabled=payload.enabled,
         discord=payload.discord,
+        email=payload.email,
         events=payload.events,
         quiet=None if quiet is None else prefs.Quiet(_time(quiet.start), _time(quiet.until)),
     )
@@ -115,6 +118,7 @@ def _shown(found: NotificationPrefs) -> dict[str, Any]:
     return {
         "enabled": found.enabled,
         "discord": found.discord,
+        "email": found.email,
         "events": prefs.events_of(found),
         "quiet_hours": {"from": _text(found.quiet_from), "until": _text(found.quiet_until)},
     }

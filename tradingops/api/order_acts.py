@@ -18,8 +18,9 @@ from tradingops.api.auth import caller_of
 from tradingops.api.bot_acts import NO_REASON, ReasonIn
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.order_shapes import COLUMNS, OrderOut, OrderPage, shown, values_of
-from tradingops.api.paging import Listing, WindowIn, answer, page_of, refuse_parameters, within
+from tradingops.api.paging import Listing, WindowIn, answer, answer_written, page_of, refuse_parameters, within, written
 from tradingops.api.values import RowId, Text
+from tradingops.shared import SharedByQuestion
 
 #: The same as of those that place orders: one path has one router.
 router = orders.router
@@ -46,10 +47,19 @@ FILTERS = set(OrdersIn.model_fields) - set(WindowIn.model_fields)
 def list_orders(request: HttpRequest, asked: Annotated[OrdersIn, Query()]) -> HttpResponse:
     """Return one page of orders. In a stretch of time they come by ``created_at``, else by the order they were kept in."""
     caller_of(request).require(VIEW)
+    return answer_written(_pages.get(asked))
+
+
+def _page(asked: OrdersIn) -> bytes:
+    """Return a page of orders as they stand, as JSON: the same for everyone who may see orders."""
     rows = Order.objects.filter(within(asked, "created_at"), **asked.model_dump(exclude_none=True, include=FILTERS))
     listing = Listing("orders", "created_at" if asked.is_window else "")
     found, after = page_of(rows.values_list(*COLUMNS, named=True), listing, asked)
-    return answer({"items": [values_of(order) for order in found], "next": after})
+    return written({"items": [values_of(order) for order in found], "next": after})
+
+
+#: Those who ask for the same page at the same time share one reading, which began after each of them asked.
+_pages: SharedByQuestion[OrdersIn, bytes] = SharedByQuestion(_page)
 
 
 @router.get("/orders/{client_order_id}", response={200: OrderOut, **REFUSALS}, summary="Look at one order")

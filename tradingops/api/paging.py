@@ -17,12 +17,13 @@ from typing import Any, Self, TypeVar
 
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
-from pydantic import BaseModel, Field, TypeAdapter, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationInfo, model_validator
 
 from tradingops.api.errors import Refused
 from tradingops.api.values import ID_MAX, Input, Instant, Text
 
 LIMIT_MAX = 500
+JSON = "application/json; charset=utf-8"
 #: Turns plain values of our own into JSON.
 ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
 CURSOR = re.compile(r"[A-Za-z0-9_-]{1,200}", re.ASCII)
@@ -32,7 +33,12 @@ T = TypeVar("T")
 
 
 class PageIn(Input):
-    """Which page of a list. A name in the address that the endpoint does not know, or one that comes twice, is refused."""
+    """Which page of a list. A name in the address that the endpoint does not know, or one that comes twice, is refused.
+
+    Frozen, and so a question that those who ask it at the same time can share an answer by.
+    """
+
+    model_config = ConfigDict(frozen=True)
 
     limit: int = Field(50, ge=1, le=LIMIT_MAX, description="Items on a page, 1 to 500.", examples=[50])
     cursor: Text | None = Field(
@@ -149,8 +155,18 @@ def answer(body: BaseModel | Mapping[str, Any], status: int = HTTPStatus.OK) -> 
 
     What plain values look like is held by the tests, which check each list against its schema.
     """
-    content = body.model_dump_json() if isinstance(body, BaseModel) else ANYTHING.dump_json(body)
-    return HttpResponse(content, status=status, content_type="application/json; charset=utf-8")
+    content = body.model_dump_json() if isinstance(body, BaseModel) else written(body)
+    return HttpResponse(content, status=status, content_type=JSON)
+
+
+def written(body: Mapping[str, Any]) -> bytes:
+    """Return plain values of our own as JSON."""
+    return ANYTHING.dump_json(body)
+
+
+def answer_written(content: bytes) -> HttpResponse:
+    """Return what was written as JSON already, for one who asks or for several."""
+    return HttpResponse(content, content_type=JSON)
 
 
 def _write(mark: Mark, listing: Listing, asked: PageIn) -> str:

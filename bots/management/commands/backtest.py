@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from bots.backtest import Backtest, as_plain, run
+from bots.bot_checks import SCORE_MAX
 from bots.market_data.base import MarketDataError
 from bots.market_data.datasets import manifest
 from bots.strategies import registry
@@ -43,6 +44,14 @@ class Command(BaseCommand):
         )
         parser.add_argument("--from", dest="since", default=None, help="first day or moment, such as 2022-01-10, UTC")
         parser.add_argument("--to", dest="until", default=None, help="the first day or moment that is left out, UTC")
+        parser.add_argument(
+            "--without-intelligence",
+            action="store_true",
+            help="let every entry through that the intelligence layer would hold back, to compare",
+        )
+        parser.add_argument(
+            "--score-min", default="0", help="the bot's least score for entries, 0 to 100 (default 0: any)"
+        )
         parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -70,6 +79,8 @@ def _backtest(options: dict[str, Any]) -> Backtest:
         ),
         since=_moment("--from", options["since"]),
         until=_moment("--to", options["until"]),
+        with_intelligence=not options["without_intelligence"],
+        score_min=_score(options["score_min"]),
     )
 
 
@@ -94,6 +105,12 @@ def _usd(option: str, text: str) -> Decimal:
     return amount
 
 
+def _score(text: str) -> int:
+    if not text.isdecimal() or int(text) > SCORE_MAX:
+        raise CommandError(f"--score-min has to be a whole number from 0 to {SCORE_MAX}, not {text!r}")
+    return int(text)
+
+
 def _moment(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
@@ -106,11 +123,13 @@ def _moment(option: str, text: str | None) -> datetime | None:
 
 def _text(plain: dict[str, Any]) -> str:
     denials = ", ".join(f"{code} {count}" for code, count in plain["denials"].items()) or "none"
+    held_back = f"{plain['entries_held_back']} times an entry" if plain["intelligence"] else "off"
     lines = [
         f"{plain['strategy']} on recorded {plain['symbol']} {plain['timeframe']}, capital {plain['capital_usd']} USD",
         f"  bars              {plain['bars']:,} from {plain['first_bar']} to {plain['last_bar']}",
         f"  executions        {plain['trades']}; deals closed {plain['deals_closed']}, won {plain['deals_won']}",
         f"  denials           {denials}",
+        f"  held back         {held_back}",
         f"  fees              {plain['fees_usd']} USD",
         f"  spread, slippage  {plain['spread_and_slippage_usd']} USD",
         f"  realised P&L      {plain['realised_pnl_usd']} USD, net of fees",

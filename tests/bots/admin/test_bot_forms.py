@@ -74,6 +74,9 @@ class TestAdding:
             ("capital_usd", "-5"),
             ("capital_usd", "0"),
             ("poll_seconds", "0"),
+            ("score_min", "101"),
+            ("score_min", "-1"),
+            ("score_min", ""),
             ("name", ""),
         ],
     )

@@ -408,7 +408,7 @@ class TestWhyBlocked:
         feed.broken = no_market("the feed is out")
         shown = desk.get(page(bot))
         assert "the feed is out" in shown
-        assert "<meter" not in shown
+        assert "per cent used" not in shown
 
     def test_limit_that_is_switched_off_is_not_called_unknown(self, desk: Desk, feed: KrakenFeed) -> None:
         RiskLimits.objects.update_or_create(scope="global", defaults={"switched_off": ["DRAWDOWN"]})

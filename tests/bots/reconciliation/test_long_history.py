@@ -109,6 +109,7 @@ def is_counted_once(kraken: KrakenLoopback, fills: int, deposits: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.any_database
 @pytest.mark.timeout(1200)
 def test_thousand_fills_and_thousands_of_ledger_rows_are_read_on_the_smallest_tier(
     starter: Bot, kraken: KrakenLoopback
@@ -155,6 +156,7 @@ def test_long_history_is_read_over_rounds_while_more_comes_in(starter: Bot, krak
 
 
 @pytest.mark.slow
+@pytest.mark.any_database
 def test_many_ended_orders_are_read_over_rounds_and_each_is_known(starter: Bot, kraken: KrakenLoopback) -> None:
     with time_machine.travel(timezone.now() - timedelta(minutes=60), tick=True):
         placed = []

@@ -78,8 +78,15 @@ class Act:
     def is_read(self) -> bool:
         return self.method == "GET"
 
+    @property
+    def names_one(self) -> bool:
+        """Return whether the act is on one bot or one order, of which each attempt has its own."""
+        told = f"{self.path} {self.body}"
+        return any(f"{{{name}}}" in told for name in ("bot_id", "name", "client_order_id"))
+
 
 LIMIT = {"side": "buy", "type": "limit", "quantity": "0.3", "limit_price": "90"}
+AUTOPILOT_LIVE = {"dry_run": False, "confirm": "autopilot live", "reason": "a test"}
 GO_LIVE = {"dry_run": False, "confirm": "{name}", "reason": "a test"}
 BOT = {"name": "{new}", "venue": "kraken", "symbol": "BTC/USD", "strategy": "smart_dca", "capital_usd": "250"}
 ONE, STREAM = "/api/bots/{bot_id}", "/api/stream"
@@ -150,6 +157,20 @@ ACTS = (
     Act("Send a test message", "POST", "/api/notification/test", Need.OPERATE, is_sensitive=True),
     Act("Change the autopilot", "PATCH", "/api/autopilot", Need.OPERATE, is_sensitive=True, body={"slots": 4}),
     Act("Run the autopilot", "POST", "/api/autopilot/run", Need.OPERATE, is_sensitive=True, status=409),
+    Act(
+        "Set the autopilot live", "PATCH", "/api/autopilot", Need.TRADE, is_sensitive=True, body=AUTOPILOT_LIVE,
+        status_shut=409,
+    ),
+    Act("Change a live autopilot", "PATCH", "/api/autopilot", Need.TRADE, is_sensitive=True, body={"slots": 4}),
+    Act("Run a live autopilot", "POST", "/api/autopilot/run", Need.TRADE, is_sensitive=True, status=409),
+    Act(
+        "Switch a live autopilot off", "PATCH", "/api/autopilot", Need.OPERATE, is_sensitive=True, is_live=True,
+        body={"enabled": False},
+    ),
+    Act(
+        "Set a live autopilot to paper", "PATCH", "/api/autopilot", Need.OPERATE, is_sensitive=True, is_live=True,
+        body={"dry_run": True},
+    ),
 )  # fmt: skip
 
 

@@ -261,6 +261,10 @@ class TestChanging:
             ({"poll_seconds": "5"}, "poll_seconds"),
             ({"poll_seconds": True}, "poll_seconds"),
             ({"poll_seconds": 10**30}, "poll_seconds"),
+            ({"score_min": -1}, "score_min"),
+            ({"score_min": 101}, "score_min"),
+            ({"score_min": "60"}, "score_min"),
+            ({"by_autopilot": True}, "who made a bot"),
             ({"params": []}, "params"),
         ],
     )
@@ -272,6 +276,13 @@ class TestChanging:
         assert status == 422
         assert said in body["reasons"][0]["message"]
         assert Bot.objects.get().revision == bot.revision
+
+    @pytest.mark.parametrize("score_min", [0, 100])
+    def test_least_score_can_be_any_score(self, script: Script, floor: Floor, score_min: int) -> None:
+        bot = make_bot(score_min=50)
+        status, body = script.patch(f"/bots/{bot.pk}", score_min=score_min)
+        assert (status, body["score_min"], body["by_autopilot"]) == (200, score_min, False)
+        assert ("bot_score_min_changed", "api:worker", "50", str(score_min)) in actions_on(bot)
 
     @pytest.mark.parametrize("poll_seconds", [1, 86_400])
     def test_shortest_and_longest_poll_are_taken(self, script: Script, floor: Floor, poll_seconds: int) -> None:

@@ -16,7 +16,7 @@ from safety.api_scopes import Scope
 from tests.conftest import CommittedDatabase
 from tests.tradingops.api.served import BEARER, START_S, Served, serve
 
-pytestmark = [pytest.mark.workers, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.workers, pytest.mark.slow, pytest.mark.any_database, pytest.mark.timeout(240)]
 PER_MINUTE = 30
 ASKED = 90
 HALT = {"level": "halted", "reason": "a test"}

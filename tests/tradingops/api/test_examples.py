@@ -20,7 +20,7 @@ from tests.workers.conftest import ROOT
 CLIENT = ROOT / "docs" / "example_client.py"
 BLOCK = re.compile(r"```sh\n(curl.*?)```", re.DOTALL)
 ROW = re.compile(r"`(curl [^`]*)`")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.any_database, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

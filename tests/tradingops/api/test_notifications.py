@@ -31,6 +31,7 @@ def test_preferences_name_every_event(token: str) -> None:
     assert found == {
         "enabled": True,
         "discord": True,
+        "email": True,
         "events": dict.fromkeys(EVENTS, True),
         "quiet_hours": {"from": None, "until": None},
     }
@@ -38,15 +39,17 @@ def test_preferences_name_every_event(token: str) -> None:
 
 def test_what_is_named_changes_and_the_rest_stays(token: str) -> None:
     quiet = {"from": "22:00", "until": "06:30"}
-    changed = Caller(token).post(PREFS, discord=False, events={"risk_alert": False}, quiet_hours=quiet, reason="night")
+    wanted = {"discord": False, "email": False, "events": {"risk_alert": False}, "quiet_hours": quiet}
+    changed = Caller(token).post(PREFS, **wanted, reason="night")
     assert changed[0] == 200
     found = Caller(token).get(PREFS)[1]
-    assert (found["enabled"], found["discord"], found["quiet_hours"]) == (True, False, quiet)
+    assert [found[name] for name in ("enabled", "discord", "email", "quiet_hours")] == [True, False, False, quiet]
     assert [name for name, is_on in found["events"].items() if not is_on] == ["risk_alert"]
     assert json.loads(Setting.objects.get(key="notification_prefs").value)["quiet_hours"] == quiet
     rows = OperatorEvent.objects.filter(action__startswith="notification_").order_by("seq")
     assert [(one.action, one.object, one.old, one.new, one.reason) for one in rows] == [
         ("notification_discord_changed", "notification_prefs", "True", "False", "night"),
+        ("notification_email_changed", "notification_prefs", "True", "False", "night"),
         ("notification_quiet_hours_changed", "notification_prefs", "[null,null]", '["22:00","06:30"]', "night"),
         ("notification_event_changed", "notification_prefs:risk_alert", "on", "off", "night"),
     ]
@@ -88,10 +91,13 @@ def test_session_is_not_enough_where_a_token_is_set(token: str) -> None:
 def test_test_message_arrives_and_says_so(token: str, discord: DiscordLoopback) -> None:
     status, answer = Caller(token).post(TEST)
     assert (status, answer["delivered"]) == (200, True)
-    assert [(one["channel"], one["state"]) for one in answer["channels"]] == [("discord", "delivered")]
+    assert [(one["channel"], one["state"]) for one in answer["channels"]] == [
+        ("discord", "delivered"),
+        ("email", "not_configured"),
+    ]
     assert len(discord.messages()) == 1
     row = OperatorEvent.objects.get(action="notification_test")
-    assert (row.actor, row.new) == ("api:worker", '{"discord":"delivered"}')
+    assert (row.actor, row.new) == ("api:worker", '{"discord":"delivered","email":"not_configured"}')
 
 
 def test_test_message_that_failed_is_told_without_the_address(token: str, discord: DiscordLoopback) -> None:

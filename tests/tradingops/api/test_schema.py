@@ -100,6 +100,7 @@ def test_every_answer_to_a_right_token_is_one_that_the_schema_tells_of(console: 
     check_everything()
 
 
+@pytest.mark.any_database
 def test_every_answer_of_the_kill_switch_is_one_that_the_schema_tells_of(console: Served, tmp_path: Path) -> None:
     alone = ["--include-path", KILL_SWITCH, "--phases", "examples,coverage,fuzzing"]
     found = Run(console, tmp_path, *alone, "-H", f"Authorization: {BEARER['Authorization']}")
@@ -107,6 +108,7 @@ def test_every_answer_of_the_kill_switch_is_one_that_the_schema_tells_of(console
     assert KillRun.objects.exists()
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("given", [["-H", f"Authorization: Bearer {'w' * 40}"], []], ids=["a wrong token", "no token"])
 def test_without_a_right_token_nothing_is_done_and_the_schema_tells_of_every_answer(
     console: Served, tmp_path: Path, given: list[str]

@@ -14,7 +14,7 @@ from tests.conftest import CommittedDatabase
 from tests.tradingops.api.served import BEARER, TOKEN, Served, serve
 from tradingops.web_worker import READ_WITHIN_S
 
-pytestmark = [pytest.mark.workers, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.workers, pytest.mark.slow, pytest.mark.any_database, pytest.mark.timeout(240)]
 #: More than the two processes have threads, however the connections fall to them.
 CONNECTIONS = 60
 HALT = {"level": "halted", "reason": "a test"}

@@ -52,6 +52,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             venue = _venue_of(options["bot"]) if options["bot"] else None
+            # First, so that the run sees what became of it.
+            sent = send_test(actor=ACTOR) if options["send_test"] else None
             run = make_run()
             ready = readiness.live_ready()
         except Error as error:
@@ -60,7 +62,6 @@ class Command(BaseCommand):
             sys.exit(NO_RUN)
         findings = [one for one in readiness.findings_of(run) if venue is None or one.venue in {None, venue}]
         blockers = [one for one in ready.blockers if venue is None or one.venue in {None, venue}]
-        sent = send_test(actor=ACTOR) if options["send_test"] else None
         if options["json"]:
             self.stdout.write(json.dumps(as_json(run, ready, findings, blockers, sent)))
         else:

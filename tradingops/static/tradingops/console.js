@@ -1,4 +1,4 @@
-// The equity chart, and the warning that the figures stand still. htmx does the rest.
+// The equity chart, the warning that the figures stand still, and times on one's own clock. htmx does the rest.
 "use strict";
 
 (() => {
@@ -154,7 +154,15 @@
         });
     };
 
+    // Quiet hours are UTC: what that is on the clock of whoever looks.
+    const showOwnClock = (place) => {
+        const moment = new Date(place.dataset.ownClock);
+        place.querySelector("strong").textContent = `${two(moment.getHours())}:${two(moment.getMinutes())}`;
+        place.hidden = false;
+    };
+
     document.addEventListener("DOMContentLoaded", () => {
+        document.querySelectorAll("[data-own-clock]").forEach(showOwnClock);
         keepOpenHalt();
         document.querySelectorAll("canvas[data-equity-url]").forEach(startChart);
         watchAnswers();

@@ -1,0 +1,1 @@
+"""The autopilot: it scans a universe, makes bots for the best symbols, closes those whose score fell, and says why."""

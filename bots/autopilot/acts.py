@@ -1,0 +1,368 @@
+"""What a cycle does, an act a transaction: the change, its decision, the audit and the message commit together or not at all.
+
+Every transaction asks the lease's fence last, so that a cycle that was frozen while another took over writes nothing. The
+settings and the losses are read again under their locks before a bot is made: what a person changed meanwhile holds.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+
+from django.db import IntegrityError
+
+from audit.decimals import decimal_text
+from audit.log import OperatorEventRecord, record, unit
+from audit.records import bounded
+from bots import going_live, manager
+from bots.autopilot import config as settings_of
+from bots.autopilot import losses
+from bots.autopilot.planning import Decision, Kind, Stand
+from bots.autopilot.sectors import sector
+from bots.autopilot.situation import holds_nothing, stand_of, taken
+from bots.brokers.factory import BrokerUnavailable
+from bots.executor import Submission
+from bots.manager import BotActionError, NewBot
+from bots.market_data.base import MarketDataError
+from bots.market_data.feeds import feed_for
+from bots.models import (
+    AutopilotBot,
+    AutopilotConfig,
+    AutopilotCycle,
+    AutopilotDecision,
+    AutopilotLosses,
+    Bot,
+    BotStatus,
+    CloseMode,
+    Phase,
+    Position,
+)
+from bots.strategies.schema import ParamError
+from bots.workers.leases import Fence
+from safety.notifications.outbox import tell
+
+log = logging.getLogger(__name__)
+ACTOR = losses.ACTOR
+NAME_CHARS_MAX = 60
+#: Of a reason, which may hold what a venue answered.
+REASON_CHARS_MAX = 2000
+CHANGED = "Somebody changed the bot just now: it is left as it is."
+
+
+class Outdated(Exception):
+    """Something that the plan was made from has changed: the next cycle plans anew. The message says what."""
+
+
+@dataclass(slots=True)
+class Acts:
+    """The acts of one cycle. ``config`` is what it was planned with; ``made_live`` are the venues at which bots were set live."""
+
+    cycle: AutopilotCycle
+    config: AutopilotConfig
+    fence: Fence
+    made_live: set[str] = field(default_factory=set)
+
+    def do(self, decision: Decision, now: datetime) -> None:
+        """Do what was decided. What cannot be done is logged with its reason, and stops nothing else."""
+        work = {
+            Kind.CREATED: self._create,
+            Kind.STARTED: self._start,
+            Kind.CLOSED: self._close,
+            Kind.DEMOTED: self._demote,
+            Kind.PROMOTED: self._promote,
+        }[decision.kind]
+        try:
+            work(decision, now)
+        except Outdated as why:
+            self.log(replace(decision, kind=_undone(decision), code="changed_meanwhile", reason=str(why)), now)
+        except (BotActionError, ParamError, IntegrityError, MarketDataError, BrokerUnavailable) as error:
+            refused = "Another bot took its place just now." if isinstance(error, IntegrityError) else str(error)
+            self.log(replace(decision, kind=_undone(decision), code="refused", reason=refused), now)
+
+    def log(self, decision: Decision, now: datetime) -> None:
+        """Keep a decision by itself."""
+        with self.writing():
+            self.keep(decision, now)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Open an audit unit that commits only while this cycle holds its lease."""
+        with unit() as opened:
+            opened.before_commit(self.fence.check)
+            yield
+
+    def keep(self, decision: Decision, now: datetime, bot_id: int | None = None) -> None:
+        """Write a decision's row in the unit that is open."""
+        row(self.cycle, decision, now, bot_id).save(force_insert=True)
+
+    # The acts.
+
+    def _create(self, decision: Decision, now: datetime) -> None:
+        price = _mark(decision.venue, decision.symbol, now)
+        with self.writing():
+            config = self._settings()
+            self._still_fits(config, decision, now)
+            bot = manager.create(self._new_bot(decision, config), actor=ACTOR, also=lambda made: _claim(made, config))
+            is_live = not config.dry_run
+            phase = Phase.WAITING if not config.auto_start else Phase.STARTING if is_live else Phase.TRADING
+            AutopilotBot.objects.create(
+                bot=bot,
+                made_at=now,
+                made_score=decision.score or 0,
+                made_regime=decision.regime,
+                made_price=price,
+                phase=phase,
+                phase_at=now,
+            )
+            if phase == Phase.TRADING:
+                _set_running(bot, decision.reason)
+            self.keep(decision, now, bot.pk)
+            _tell_created(bot, decision, phase, is_live=is_live, now=now)
+        if is_live:
+            self._go_live(bot, decision, now)
+
+    def _go_live(self, bot: Bot, decision: Decision, now: datetime) -> None:
+        """Set a new bot live, past every lock once more, and start it. It never trades on paper instead."""
+        made = replace(decision, bot_id=bot.pk, stand=Stand.STARTING)
+        with self.writing():
+            self._settings()
+            with self._as_planned(made):
+                pass
+        blocks = settings_of.venue_live_blocks(bot.venue)
+        if blocks:
+            why = " ".join(one.message for one in blocks)
+            reason = f"It was made to trade live, and that is shut now: {why}"
+            self._close(replace(made, kind=Kind.CLOSED, code="locks", reason=reason), now)
+            return
+        reason = f"The autopilot may trade live. {decision.reason}"
+        going_live.set_live(bot.pk, actor=ACTOR, confirm=bot.name, reason=reason, is_person=False, has_more=True)
+        self.made_live.add(bot.venue)
+        with self.writing():
+            # Once more: the venue may have taken its time, and a live bot that is stopped trades nothing.
+            self._settings()
+            _refuse_stopped(now, is_live=True)
+            with manager.locked(bot.pk) as stored:
+                own = _own(bot.pk)
+                if own.phase == Phase.STARTING and stored.status == BotStatus.STOPPED and stored.is_live:
+                    _set_running(stored, decision.reason)
+                    _move(own, Phase.TRADING, now)
+
+    def _start(self, decision: Decision, now: datetime) -> None:
+        bot = Bot.objects.get(pk=decision.bot_id or 0)
+        own = AutopilotBot.objects.get(pk=bot.pk)
+        if own.phase == Phase.STARTING:
+            self.log(decision, now)
+            self._go_live(bot, decision, now)
+            return
+        self._let_go_on(decision, now)
+
+    def _promote(self, decision: Decision, now: datetime) -> None:
+        self._let_go_on(decision, now)
+
+    def _let_go_on(self, decision: Decision, now: datetime) -> None:
+        """Let a bot that the autopilot itself paused buy again."""
+        is_live = Bot.objects.get(pk=decision.bot_id or 0).is_live
+        with self.writing():
+            self._settings()
+            _refuse_stopped(now, is_live=is_live)
+            with self._as_planned(decision) as (bot, own):
+                if bot.is_live != is_live or bot.status_reason != own.reason:
+                    raise Outdated(CHANGED)
+                _set_running(bot, decision.reason)
+                _move(own, Phase.TRADING, now)
+                self.keep(decision, now)
+
+    def _demote(self, decision: Decision, now: datetime) -> None:
+        """Let a bot make no more entries; where all is to be sold, sell it, and archive it when nothing is left."""
+        if decision.code == "still_held":
+            with self.writing():
+                self._settings()
+                with self._as_planned(decision):
+                    self.keep(decision, now)
+        else:
+            self._send_off(decision, now)
+        if self.config.close_mode != CloseMode.FLATTEN:
+            return
+        sold = self._sell(decision)
+        if sold.is_denied:
+            why = " ".join(one.message for one in sold.denials)
+            reason = f"The sale of all it holds was denied: {why}"
+            self.log(replace(decision, code="sale_denied", reason=reason), now)
+        elif holds_nothing(Bot.objects.get(pk=decision.bot_id or 0)):
+            reason = "All it held was sold: it is archived."
+            self._close(replace(decision, kind=Kind.CLOSED, code="flat", reason=reason, stand=Stand.LEAVING), now)
+
+    def _sell(self, decision: Decision) -> Submission:
+        """Sell all that a bot on its way out holds. Raises Outdated where a person has let it go on since then."""
+        with self.writing():
+            self._settings()
+            with self._as_planned(replace(decision, stand=Stand.LEAVING)) as (bot, _):
+                if not bot.trades_at_venue:
+                    return manager.close_position(bot.pk, actor=ACTOR)
+        # This one asks its venue, for which no transaction may wait: what could be asked before was asked just now.
+        return manager.close_position(bot.pk, actor=ACTOR, is_live=bot.is_live)
+
+    def _send_off(self, decision: Decision, now: datetime) -> None:
+        with self.writing():
+            self._settings()
+            with self._as_planned(decision) as (bot, own):
+                paused = manager.pause(bot.pk, actor=ACTOR, reason=f"closed by the autopilot: {decision.reason}")
+                own.reason = paused.status_reason
+                _move(own, Phase.LEAVING, now)
+                self.keep(decision, now)
+                _tell_closed(paused, decision, now, is_over=False)
+
+    def _close(self, decision: Decision, now: datetime) -> None:
+        """Archive a bot that holds nothing."""
+        bot_id = decision.bot_id or 0
+        bot = Bot.objects.get(pk=bot_id)
+        price = _mark(bot.venue, bot.symbol, now)
+        with self.writing():
+            self._settings()
+            with self._as_planned(decision) as (bot, own):
+                archived = manager.archive(bot_id, actor=ACTOR)
+                own.closed_at, own.closed_price = now, price
+                own.save()
+                self.keep(decision, now, bot.pk)
+                _tell_closed(archived, decision, now, is_over=True)
+
+    # What an act asks first.
+
+    def _settings(self) -> AutopilotConfig:
+        """Return the settings, locked. Raises Outdated where they are not those of the plan any more."""
+        config = settings_of.locked()
+        planned = {one.attname: getattr(self.config, one.attname) for one in AutopilotConfig._meta.concrete_fields}
+        if any(getattr(config, name) != value for name, value in planned.items()):
+            raise Outdated("The settings were changed meanwhile: the next cycle goes by the new ones.")
+        return config
+
+    @contextmanager
+    def _as_planned(self, decision: Decision) -> Iterator[tuple[Bot, AutopilotBot]]:
+        """Give a bot and what is known of it, both locked. Raises Outdated where it stands otherwise than the plan had it."""
+        with manager.locked(decision.bot_id or 0) as bot:
+            own = _own(bot.pk)
+            own.bot = bot
+            if stand_of(own, is_live=not self.config.dry_run)[0] != decision.stand:
+                raise Outdated(CHANGED)
+            yield bot, own
+
+    def _still_fits(self, config: AutopilotConfig, decision: Decision, now: datetime) -> None:
+        """Return quietly when a bot still fits in. What was planned a moment ago is counted again under the settings' lock."""
+        _refuse_stopped(now, is_live=not config.dry_run)
+        own = Bot.objects.filter(by_autopilot=True).exclude(status=BotStatus.ARCHIVED)
+        used_usd = sum((bot.capital_usd for bot in own), Decimal(0)) + (decision.capital_usd or 0)
+        in_sector = [bot for bot in own if sector(bot.venue, bot.symbol) == sector(*decision.key)]
+        name = taken().get(decision.key)
+        if len(own) >= config.slots:
+            raise Outdated("A bot that was to be closed is still there, so no slot is free.")
+        if len(in_sector) >= config.sector_slots:
+            raise Outdated("A bot of its sector that was to be closed is still there, so the sector has no place.")
+        if used_usd > config.total_capital_usd:
+            raise Outdated("A bot that was to be closed still has its capital, so too little is left.")
+        if name is not None:
+            raise Outdated(f"The bot {name} was made for the same symbol just now.")
+
+    def _new_bot(self, decision: Decision, config: AutopilotConfig) -> NewBot:
+        return NewBot(
+            name=f"Autopilot {decision.venue} {decision.symbol} {self.cycle.pk}"[:NAME_CHARS_MAX],
+            venue=decision.venue,
+            symbol=decision.symbol,
+            strategy=decision.strategy or "",
+            capital_usd=decision.capital_usd or Decimal(0),
+            params={},
+            paper_equity_usd=config.total_capital_usd,
+        )
+
+
+def row(cycle: AutopilotCycle, decision: Decision, now: datetime, bot_id: int | None = None) -> AutopilotDecision:
+    """Return the row that keeps a decision."""
+    facts = {"regime": decision.regime, "strategy": decision.strategy, "capital_usd": decision.capital_usd}
+    told = {name: decimal_text(one) if isinstance(one, Decimal) else one for name, one in facts.items() if one}
+    return AutopilotDecision(
+        cycle=cycle,
+        decided_at=now,
+        kind=decision.kind.value,
+        venue=decision.venue,
+        symbol=decision.symbol,
+        bot_id=bot_id or decision.bot_id,
+        score=decision.score,
+        code=decision.code,
+        reason=bounded(decision.reason, REASON_CHARS_MAX),
+        facts=told,
+    )
+
+
+def _undone(decision: Decision) -> Kind:
+    """Return what a decision is that could not be carried out."""
+    return Kind.SKIPPED if decision.bot_id is None else Kind.KEPT
+
+
+def _refuse_stopped(now: datetime, *, is_live: bool) -> None:
+    """Return quietly when no loss limit of this book stops it now. Raises Outdated. Comes before any bot is locked."""
+    stopped = losses.stop_text(AutopilotLosses.objects.select_for_update(no_key=True).get(is_live=is_live), now)
+    if stopped:
+        raise Outdated(stopped)
+
+
+def _claim(bot: Bot, config: AutopilotConfig) -> None:
+    """Make a new bot the autopilot's own; it buys only while its symbol would not be demoted."""
+    bot.by_autopilot, bot.score_min = True, config.score_demote
+    bot.save(update_fields=["by_autopilot", "score_min"])
+
+
+def _own(bot_id: int) -> AutopilotBot:
+    return AutopilotBot.objects.select_for_update().get(pk=bot_id)
+
+
+def _move(own: AutopilotBot, phase: Phase, now: datetime) -> None:
+    own.phase, own.phase_at = phase, now
+    own.save()
+
+
+def _set_running(bot: Bot, reason: str) -> None:
+    """Start a bot whose row is locked. Not as a person does: no loss is forgotten, and nobody has attended to it."""
+    record(OperatorEventRecord(ACTOR, "bot_running", f"bot:{bot.pk} {bot.name}", bot.status, "running", reason))
+    bot.status, bot.status_reason, bot.last_error = BotStatus.RUNNING, "", ""
+    bot.revision += 1
+    bot.save()
+
+
+def _mark(venue: str, symbol: str, now: datetime) -> Decimal | None:
+    try:
+        return feed_for(venue).mark(symbol, now)
+    except MarketDataError:
+        return None
+
+
+def _tell_created(bot: Bot, decision: Decision, phase: Phase, *, is_live: bool, now: datetime) -> None:
+    waits = " It waits for you to start it: auto-start is off." if phase == Phase.WAITING else ""
+    capital = decimal_text(bot.capital_usd)
+    text = f"{decision.reason} It trades {bot.symbol} at {bot.venue} with {bot.strategy} and {capital} USD of capital.{waits}"
+    facts = (
+        *_facts(bot, is_live=is_live),
+        ("Strategy", bot.strategy),
+        ("Capital", f"{capital} USD"),
+        ("Score", str(decision.score)),
+    )
+    tell(
+        "autopilot_bot_created",
+        f"bot:{bot.pk}",
+        f"The autopilot made a bot for {bot.symbol}",
+        text,
+        facts=facts,
+        at=now,
+    )
+
+
+def _tell_closed(bot: Bot, decision: Decision, now: datetime, *, is_over: bool) -> None:
+    made = sum(Position.objects.filter(bot=bot, is_live=bot.is_live).values_list("realised_pnl", flat=True), Decimal(0))
+    doing = "closed" if is_over else "is closing"
+    facts = (*_facts(bot, is_live=bot.is_live), ("Realised", f"{made:.2f} USD"))
+    title = f"The autopilot {doing} its bot for {bot.symbol}"
+    tell("autopilot_bot_closed", f"bot:{bot.pk}", title, decision.reason, facts=facts, at=now)
+
+
+def _facts(bot: Bot, *, is_live: bool) -> tuple[tuple[str, str], ...]:
+    return (("Bot", bot.name), ("Venue", bot.venue), ("Symbol", bot.symbol), ("Mode", "LIVE" if is_live else "PAPER"))
