@@ -130,12 +130,12 @@ class OrderEventAdmin(HistoryAdmin):
     @display(description="Why")
     def why(self, event: OrderEvent) -> str:
         """Return what people read of the reason: the controls' sentences for a denial, else the reason."""
-        return _cut(why_shown(event))
+        return _cut(event.why)
 
     @display(description="Denied because")
     def reasons(self, event: OrderEvent) -> str:
         """Return every denial with its code, limit and actual figure."""
-        return "\n".join(_denial(one) for one in _reasons(event)) or "–"
+        return "\n".join(_denial(one) for one in event.denials) or "–"
 
     @display(description="Details")
     def details_shown(self, event: OrderEvent) -> SafeString:
@@ -190,16 +190,6 @@ def market_shown(symbol: str, venue: str) -> SafeString:
             '<span class="tc-nowrap">{} <span class="tc-chip tc-chip-replay">REPLAY</span></span>', symbol
         )
     return format_html('<span class="tc-nowrap">{} {}</span>', symbol, venue)
-
-
-def why_shown(event: OrderEvent) -> str:
-    """Return why an event came about, as people read it: a denial's sentences, else the reason that is kept."""
-    return " ".join(reason.get("message", "") for reason in _reasons(event)) or str(event.reason)
-
-
-def _reasons(event: OrderEvent) -> list[dict[str, str]]:
-    found = event.details.get("reasons", []) if isinstance(event.details, dict) else []
-    return [one for one in found if isinstance(one, dict)]
 
 
 def _denial(reason: dict[str, str]) -> str:

@@ -127,6 +127,17 @@ class OrderEvent(AppendOnlyModel):
     def __str__(self) -> str:
         return f"{self.event} {self.client_order_id}"
 
+    @property
+    def denials(self) -> list[dict[str, str]]:
+        """Return the controls that spoke against the order: code, message, limit, actual; empty where none did."""
+        found = self.details.get("reasons", []) if isinstance(self.details, dict) else []
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    @property
+    def why(self) -> str:
+        """Return why it came about, as people read it: a denial's sentences, else the reason that is kept."""
+        return " ".join(denial.get("message", "") for denial in self.denials) or self.reason
+
 
 class OperatorEvent(AppendOnlyModel):
     """One act of a person, the API or the automatic safety: who changed what, from what, to what, and why."""

@@ -100,9 +100,7 @@ def _denials() -> list[OrderEvent]:
     known = bot_names.by_id() if events else {}
     for event in events:
         event.known_bot = known.get(event.bot_id)
-        reasons = event.details.get("reasons") if isinstance(event.details, dict) else None
-        event.reasons_shown = reasons if isinstance(reasons, list) else []
-        event.in_short = in_short(from_tick(event.reasons_shown))
+        event.in_short = in_short(from_tick(event.denials))
     return events
 
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation, localcontext
 
 from audit import figures
-from audit.admin import why_shown
 from audit.models import EventKind, OrderEvent
 from bots.books import EXACT
 from bots.models import Fill, Order
@@ -194,7 +193,7 @@ def _wanted(event: OrderEvent, order: Order) -> _Line:
 
 
 def _denied(event: OrderEvent, told: _Told) -> _Line:
-    why = why_shown(event)
+    why = event.why
     if told.is_decided and event.reason == "DUPLICATE_ORDER":
         return "Asked for again, and denied", (why, "This order stands as it was."), "warn"
     if isinstance(event.details, dict) and event.details.get("what") == "cancel":

@@ -12,8 +12,10 @@ from django.conf import settings
 from django.db import connection
 from django.test import RequestFactory
 from django.utils import timezone
+from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from audit.models import OrderEvent
 from bots import manager
 from bots.models import Bot, EquitySnapshot, Position, WorkerHeartbeat
 from safety import kill_switch
@@ -177,6 +179,12 @@ class TestParts:
         trade(make_bot(), Side.BUY, "1")
         desk.as_staff("bots.view_bot")
         assert "/admin/audit/orderevent/1/change/" not in desk.get("/admin/part/dashboard/")
+
+    def test_denied_order_says_why_in_a_sentence(self, desk: Desk) -> None:
+        trade(make_bot(capital_usd=Decimal(20)), Side.BUY, "100")
+        denied = OrderEvent.objects.get(event="denied")
+        assert denied.why.startswith(denied.denials[0]["message"])
+        assert escape(denied.why[:100]) in desk.get("/admin/part/dashboard/")
 
     def test_dashboard_part_brings_cards_and_tables_and_no_page(self, desk: Desk) -> None:
         part = desk.get("/admin/part/dashboard/")
