@@ -119,11 +119,11 @@ def entries_open(candles: CandleSeries, conditions: Conditions) -> NDArray[np.bo
     """Return for each bar whether the intelligence layer lets entries through; None where it is not asked."""
     if not conditions.with_intelligence:
         return None
-    open_ = layer.entry_allowed(candles)
-    if conditions.score_min:
-        spread_bps, fee_rate = float(conditions.half_spread_bps), float(conditions.fees.taker)
-        open_ = open_ & (layer.scores(candles, spread_bps, fee_rate) >= conditions.score_min)
-    return open_
+    if not conditions.score_min:
+        return layer.entry_allowed(candles)
+    # Scores take every figure that a reading holds, so it costs nothing more.
+    scores = layer.scores(candles, float(conditions.half_spread_bps), float(conditions.fees.taker))
+    return layer.reading(candles).is_entry_allowed & (scores >= conditions.score_min)
 
 
 def quote_ticks(

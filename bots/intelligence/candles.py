@@ -65,7 +65,7 @@ def reading(series: CandleSeries) -> Reading:
 
 def entry_allowed(series: CandleSeries) -> Bools:
     """Return for each bar whether the candles up to it would allow entries. No bar's answer uses a later bar."""
-    return _entry_allowed(_table(series))
+    return remembered(series, ("entry_allowed",), _entry_allowed)
 
 
 def scores(series: CandleSeries, half_spread_bps: float, fee_rate: float) -> Ints:
@@ -108,7 +108,19 @@ def _compute(series: CandleSeries) -> Floats:
     return np.stack([columns[name].astype(np.float64) for name in _COLUMNS], axis=1)
 
 
-def _entry_allowed(table: Floats) -> Bools:
+def _entry_allowed(series: CandleSeries) -> Bools:
+    """Return what ``_entry_allowed_by`` the whole table says, without what only scores and pages need: a quarter of the work.
+
+    High volatility is sure enough to keep entries away whenever it is called so (``regime.HIGH_VOLATILITY_CONFIDENCE``).
+    """
+    candles = quality.clean(series)
+    is_bad = candles.has_bad_candles | candles.has_gaps | candles.has_outliers
+    is_poor = candles.quality < quality.QUALITY_MIN
+    allowed: Bools = (candles.age >= BARS_MIN) & ~is_bad & ~is_poor & ~regime.high_volatility(candles)
+    return allowed
+
+
+def _entry_allowed_by(table: Floats) -> Bools:
     first = _PLACES[_FLAGS[0]]
     is_bad = table[:, first : first + len(_FLAGS)].any(axis=1)
     is_wild = table[:, _PLACES["regime"]] == regime.HIGH_VOLATILITY
@@ -125,7 +137,7 @@ def _read(series: CandleSeries) -> Reading:
         confidences=table[:, _PLACES["confidence"]],
         parts={name: table[:, _PLACES[name]] for name in scoring.PARTS},
         volatilities=table[:, _PLACES["bar_volatility"]],
-        is_entry_allowed=_entry_allowed(table),
+        is_entry_allowed=_entry_allowed_by(table),
         regime=regime.REGIMES[int(last["regime"])],
         confidence=_exact(last["confidence"], _STEP),
         part_values={name: last[name] for name in scoring.PARTS},

@@ -78,7 +78,8 @@ def clean(series: CandleSeries) -> Cleaned:
     is_sound = _sound(series)
     high, low, close = _logarithms(series, is_sound)
     returns = np.diff(close, prepend=close[:1])
-    scale = robust_scale(returns)
+    # No smaller move is cut or out of line, however small the scale is.
+    scale = robust_scale(returns, at=np.abs(returns) > MODERATE_FLOOR)
     outliers = _outliers(returns, scale) & ~_follows_closed_hours(series)
     holes = np.minimum(missing_bars(series), HOLE_BARS_COUNTED)
     unsound_share, missing_share = _share(~is_sound), _missing_share(holes)
@@ -117,15 +118,16 @@ def missing_bars(series: CandleSeries) -> Ints:
     return np.where(_is_closed(series, apart_s), 0, missing)
 
 
-def robust_scale(returns: Floats) -> Floats:
+def robust_scale(returns: Floats, *, at: Bools | None = None) -> Floats:
     """Return the robust standard deviation of the returns before each bar: 1.4826 x the median of their absolute values.
 
     Source: the median absolute deviation (F. R. Hampel 1974) about zero, since a bar's mean return is far below its spread.
-    Unit: natural logarithm of price a bar. Over every third of the 90 bars before. Warm-up: 30 bars, NaN until then.
+    Unit: natural logarithm of price a bar. Over every third of the 90 bars before. Warm-up: 30 bars, NaN until then;
+    NaN too where ``at`` is not set: nobody asks there.
     """
     known = np.where(np.arange(len(returns)) == 0, np.nan, np.abs(returns))
     before = np.concatenate([np.full(min(1, len(returns)), np.nan), known[:-1]])
-    return SIGMA_OF_MEDIAN * trailing_median(before, SCALE_BARS, step=SCALE_STEP, least=SCALE_LEAST)
+    return SIGMA_OF_MEDIAN * trailing_median(before, SCALE_BARS, step=SCALE_STEP, least=SCALE_LEAST, at=at)
 
 
 def _sound(series: CandleSeries) -> Bools:

@@ -6,7 +6,17 @@ import numpy as np
 
 from bots.intelligence.quality import Cleaned
 from bots.intelligence.values import Regime
-from bots.intelligence.windows import Bools, Ints, ago, last_true, over_trailing, trailing_median, trailing_sum
+from bots.intelligence.windows import (
+    Bools,
+    Ints,
+    ago,
+    any_of_last,
+    last_true,
+    over_trailing,
+    trailing_max,
+    trailing_median,
+    trailing_sum,
+)
 from bots.market_data.base import Floats
 from bots.strategies.talib_core import talib
 
@@ -29,6 +39,8 @@ VOLATILITY_ENTER, VOLATILITY_LEAVE = 3.0, 2.0
 VOLATILITY_FLOOR = 1e-4
 #: How sure high volatility is at least, once it is called so: from here on it keeps entries away.
 HIGH_VOLATILITY_CONFIDENCE = 0.6
+#: So far around the end of a wild stretch ``high_volatility`` looks at trends at first; nearly always that is enough.
+NEAR_BARS = 48
 #: Below this nothing moved: what is left is rounding.
 STILL = 1e-9
 
@@ -57,19 +69,33 @@ def regimes(candles: Cleaned) -> Regimes:
     return Regimes(code, _confidence(code, strength, ratio, candles.age), strength, volatility, ratio)
 
 
-def efficiency(candles: Cleaned) -> Floats:
+def high_volatility(candles: Cleaned) -> Bools:
+    """Return at which bars ``regimes`` says high volatility: the same bars, without the figures that make no difference to them.
+
+    Whether the market is wild does not hang on trends. They decide only how long it goes on being called so afterwards: until
+    another regime has shown for long enough. So they are looked at around the ends of wild stretches, and everywhere in the rare
+    case that this leaves something open.
+    """
+    volatility = realised_volatility(candles.moderate)
+    ratio = volatility_ratio(volatility, at=_may_be_wild(volatility))
+    is_warm = candles.age >= BARS_MIN
+    called, is_sure = _called_wild(trend_strength(candles, at=_near_ends(_wild(ratio))), ratio, is_warm)
+    return called if is_sure else _called_wild(trend_strength(candles), ratio, is_warm)[0]
+
+
+def efficiency(candles: Cleaned, *, at: Bools | None = None) -> Floats:
     """Return how straight the way of the last 30 bars was, from -1 (straight down) to 1 (straight up).
 
     The change over the bars by the sum of the sizes of their changes. Source: the efficiency ratio of Perry J. Kaufman, Trading
     Systems and Methods, with its sign kept. No unit. Warm-up: 30 bars, until then over what there is.
     """
-    way = trailing_sum(np.abs(candles.returns), EFFICIENCY_BARS)
+    way = trailing_sum(np.abs(candles.returns), EFFICIENCY_BARS, at=at)
     change = candles.close - ago(candles.close, EFFICIENCY_BARS)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(way > STILL, np.clip(change / way, -1, 1), 0.0)
 
 
-def fit(close: Floats) -> Floats:
+def fit(close: Floats, *, at: Bools | None = None) -> Floats:
     """Return how much of the variance of the last 60 closes a straight line explains, with the sign of its slope: -1 to 1.
 
     Source: least squares, R². No unit. Warm-up: 60 bars, until then 0.
@@ -85,7 +111,7 @@ def fit(close: Floats) -> Floats:
             share = np.sign(along) * np.clip(along**2 / (width * spread), 0, 1)
         return np.where(spread > STILL**2, share, 0.0)
 
-    return over_trailing(close, SLOPE_BARS, explained)
+    return over_trailing(close, SLOPE_BARS, explained, at=at)
 
 
 def directional_index(candles: Cleaned) -> Floats:
@@ -102,16 +128,16 @@ def directional_index(candles: Cleaned) -> Floats:
     return figures
 
 
-def trend_strength(candles: Cleaned) -> Floats:
+def trend_strength(candles: Cleaned, *, at: Bools | None = None) -> Floats:
     """Return how much of a trend there is, from -1 (down) to 1 (up): the mean of three measures, each with its own sign.
 
     Each is stretched over what it takes in ordinary markets: the efficiency ratio from 0.15 to 0.5, the directional index from 15
     to 40, the straight line's share from 0 to 1. Where they do not agree on the direction they cancel. No unit. Warm-up: 60
-    bars; 0 until then.
+    bars; 0 until then. Where ``at`` is not set nobody asks, and it is NaN.
     """
-    straight = _stretched(efficiency(candles), *EFFICIENCY_SPAN)
+    straight = _stretched(efficiency(candles, at=at), *EFFICIENCY_SPAN)
     directed = _stretched(directional_index(candles), *ADX_SPAN)
-    strength = (fit(candles.close) + straight + directed) / 3
+    strength = (fit(candles.close, at=at) + straight + directed) / 3
     return np.where(np.arange(len(strength)) < SLOPE_BARS - 1, 0.0, strength)
 
 
@@ -126,13 +152,13 @@ def realised_volatility(moderate: Floats) -> Floats:
     return volatility
 
 
-def volatility_ratio(volatility: Floats) -> Floats:
+def volatility_ratio(volatility: Floats, *, at: Bools | None = None) -> Floats:
     """Return volatility by its own median over the last 200 bars, of which every fifth is looked at; 1 is as usual.
 
     Neither is taken for less than one basis point a bar. No unit. Warm-up: 220 bars; from 36 bars on over what there is, until
-    then 1.
+    then 1. Where ``at`` is not set nobody asks, and it is 1.
     """
-    usual = trailing_median(volatility, SLOW_BARS, step=SLOW_STEP, least=SLOW_LEAST)
+    usual = trailing_median(volatility, SLOW_BARS, step=SLOW_STEP, least=SLOW_LEAST, at=at)
     ratio = np.maximum(volatility, VOLATILITY_FLOOR) / np.maximum(usual, VOLATILITY_FLOOR)
     return np.where(np.isnan(usual), 1.0, ratio)
 
@@ -147,8 +173,40 @@ def _raw(strength: Floats, ratio: Floats) -> Ints:
     up = _switched(strength >= TREND_ENTER, strength < TREND_LEAVE)
     down = _switched(strength <= -TREND_ENTER, strength > -TREND_LEAVE)
     sideways = _switched(np.abs(strength) <= RANGE_ENTER, np.abs(strength) > RANGE_LEAVE)
-    wild = _switched(ratio >= VOLATILITY_ENTER, ratio < VOLATILITY_LEAVE)
-    return np.select([wild, up, down, sideways], [HIGH_VOLATILITY, TREND_UP, TREND_DOWN, RANGE], UNKNOWN)
+    return np.select([_wild(ratio), up, down, sideways], [HIGH_VOLATILITY, TREND_UP, TREND_DOWN, RANGE], UNKNOWN)
+
+
+def _wild(ratio: Floats) -> Bools:
+    return _switched(ratio >= VOLATILITY_ENTER, ratio < VOLATILITY_LEAVE)
+
+
+def _may_be_wild(volatility: Floats) -> Bools:
+    """Return where the market may be wild by the least of the last 200 volatilities, below which their median never is."""
+    least = -trailing_max(-volatility, SLOW_BARS)
+    return _wild(np.maximum(volatility, VOLATILITY_FLOOR) / np.maximum(least, VOLATILITY_FLOOR))
+
+
+def _near_ends(wild: Bools) -> Bools:
+    """Return the bars around the first one after each wild stretch."""
+    ends = _before(wild) & ~wild
+    return any_of_last(ends, NEAR_BARS) | any_of_last(ends[::-1], NEAR_BARS)[::-1]
+
+
+def _called_wild(strength: Floats, ratio: Floats, is_warm: Bools) -> tuple[Bools, bool]:
+    """Return which bars are called high volatility, and whether that is sure: ``strength`` is NaN where it is not known.
+
+    It is, when the trends are known at every bar that goes on being called so without being wild, and at the one that ends it.
+    """
+    called = _confirmed(_raw(strength, ratio), is_warm) == HIGH_VOLATILITY
+    # Such a figure passes a threshold of every switch, so that from there on it does not matter what was before.
+    settles = (np.abs(strength) <= RANGE_ENTER) | (np.abs(strength) >= TREND_ENTER)
+    is_known = _wild(ratio) | (last_true(settles) > last_true(np.isnan(strength)))
+    return called, bool(is_known[_before(called)].all())
+
+
+def _before(flags: Bools) -> Bools:
+    """Return each bar's flag of the bar before."""
+    return np.concatenate([np.zeros(min(1, len(flags)), dtype=np.bool_), flags[:-1]])
 
 
 def _switched(enter: Bools, leave: Bools) -> Bools:

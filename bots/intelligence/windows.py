@@ -20,25 +20,36 @@ Ints = NDArray[np.int64]
 
 
 def over_trailing(
-    values: Floats, bars: int, compute: Callable[[Floats], Floats], *, step: int = 1, fill: float = np.nan
+    values: Floats,
+    bars: int,
+    compute: Callable[[Floats], Floats],
+    *,
+    step: int = 1,
+    fill: float = np.nan,
+    at: Bools | None = None,
 ) -> Floats:
     """Return ``compute`` of each bar's trailing window: rows of every ``step``-th of the last ``bars`` values, newest first.
 
-    Before the first bar there is ``fill``. Done in blocks, so that memory does not grow with the series.
+    Before the first bar there is ``fill``. Where ``at`` is not set nobody asks, and the answer is NaN. Each row is computed by
+    itself, so that who else asks changes no digit. Done in blocks, so that memory does not grow with the series.
     """
     if len(values) == 0:
         return np.empty(0)
     windows = sliding_window_view(np.concatenate([np.full(bars - 1, fill), values]), bars)[:, ::-1][:, ::step]
-    blocks = range(0, len(values), BLOCK_BARS)
-    return np.concatenate([compute(np.ascontiguousarray(windows[at : at + BLOCK_BARS])) for at in blocks])
+    places = np.arange(len(values)) if at is None else np.flatnonzero(at)
+    found = np.full(len(values), np.nan)
+    for first in range(0, len(places), BLOCK_BARS):
+        block = places[first : first + BLOCK_BARS]
+        found[block] = compute(np.ascontiguousarray(windows[block]))
+    return found
 
 
-def trailing_sum(values: Floats, bars: int) -> Floats:
+def trailing_sum(values: Floats, bars: int, *, at: Bools | None = None) -> Floats:
     """Return the sum of the last ``bars`` values, or of all that there are so far."""
-    return over_trailing(values, bars, lambda rows: np.asarray(rows.sum(axis=1)), fill=0.0)
+    return over_trailing(values, bars, lambda rows: np.asarray(rows.sum(axis=1)), fill=0.0, at=at)
 
 
-def trailing_median(values: Floats, bars: int, *, step: int = 1, least: int = 1) -> Floats:
+def trailing_median(values: Floats, bars: int, *, step: int = 1, least: int = 1, at: Bools | None = None) -> Floats:
     """Return the (lower) median of every ``step``-th of the last ``bars`` values. NaN where fewer than ``least`` are known."""
 
     def middle(rows: Floats) -> Floats:
@@ -48,7 +59,7 @@ def trailing_median(values: Floats, bars: int, *, step: int = 1, least: int = 1)
         found: Floats = rows[np.arange(len(rows)), np.maximum(known - 1, 0) // 2]
         return np.where(known >= least, found, np.nan)
 
-    return over_trailing(values, bars, middle, step=step)
+    return over_trailing(values, bars, middle, step=step, at=at)
 
 
 def trailing_max(values: Floats, bars: int) -> Floats:

@@ -30,8 +30,8 @@ def test_a_tick_on_known_candles_pays_next_to_nothing() -> None:
 
 
 def test_a_long_recording_is_read_in_time_that_grows_with_its_bars_only() -> None:
-    """A replay of 100,000 bars in a second leaves it a quarter of that at most."""
+    """A replay of 100,000 bars in a second leaves it a tenth of that at most; three times that is allowed here."""
     series = candles(walk(40_000))
     before_s = time.process_time()
     layer.entry_allowed(series)
-    assert time.process_time() - before_s < 0.4 * 0.75
+    assert time.process_time() - before_s < 0.4 * 0.3

@@ -176,3 +176,16 @@ def test_windows_larger_than_a_block_are_the_same() -> None:
     for bar in (windows.BLOCK_BARS - 1, windows.BLOCK_BARS, windows.BLOCK_BARS + 1, len(figures) - 1):
         assert summed[bar] == pytest.approx(sum(last(figures, bar, 30)), abs=1e-12)
         assert middle[bar] == sorted(figures[bar - 27 : bar + 1 : 3])[4]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
+def test_windows_are_the_same_to_the_last_digit_whoever_else_asks(share: float) -> None:
+    rng = np.random.default_rng(6)
+    figures = rng.normal(size=2 * windows.BLOCK_BARS + 17)
+    at = rng.random(len(figures)) < share
+    for bars, step in ((30, 3), (200, 5), (20, 1)):
+        middle = windows.trailing_median(figures, bars, step=step)
+        asked = windows.trailing_median(figures, bars, step=step, at=at)
+        np.testing.assert_array_equal(asked, np.where(at, middle, np.nan))
+        summed = windows.trailing_sum(figures, bars, at=at)
+        np.testing.assert_array_equal(summed, np.where(at, windows.trailing_sum(figures, bars), np.nan))
