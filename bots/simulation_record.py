@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-import numpy as np
-
 from bots.ledger import NOTIONALS_KEPT
 from bots.market_data.base import CandleSeries, Floats
 
@@ -45,8 +43,9 @@ class Record:
 
         None when that close is not valued yet: it is the one that is looked at now.
         """
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        last = int(np.searchsorted(candles.opened_at, midnight - bar_s, side="right")) - 1
+        # A whole number, as the times are: for a float the whole array would be turned into floats, order by order.
+        midnight_s = int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
+        last = int(candles.opened_at.searchsorted(midnight_s - bar_s, side="right")) - 1
         if last < 0:
             return self.starting_usd
         return Decimal(str(valued[last])) if last < len(valued) else None
