@@ -36,10 +36,12 @@ def over_trailing(
     if len(values) == 0:
         return np.empty(0)
     windows = sliding_window_view(np.concatenate([np.full(bars - 1, fill), values]), bars)[:, ::-1][:, ::step]
-    places = np.arange(len(values)) if at is None else np.flatnonzero(at)
-    found = np.full(len(values), np.nan)
-    for first in range(0, len(places), BLOCK_BARS):
-        block = places[first : first + BLOCK_BARS]
+    if at is None:
+        blocks = range(0, len(values), BLOCK_BARS)
+        return np.concatenate([compute(np.ascontiguousarray(windows[one : one + BLOCK_BARS])) for one in blocks])
+    found, places = np.full(len(values), np.nan), np.flatnonzero(at)
+    for one in range(0, len(places), BLOCK_BARS):
+        block = places[one : one + BLOCK_BARS]
         found[block] = compute(np.ascontiguousarray(windows[block]))
     return found
 
