@@ -8,9 +8,9 @@ from typing import Any
 from audit import figures
 from bots.admin.autopilot import summary_shown
 from bots.admin.overview import BotOverview, overviews, with_books
-from bots.autopilot.planning import Decision, Kind
 from bots.autopilot.preview import Plan
 from bots.autopilot.reading import BookFigures, BotFigures, Overview
+from bots.autopilot.values import Decision, Kind
 from bots.models import AutopilotConfig, AutopilotCycle, AutopilotDecision, Bot, CycleStatus, Recommendation
 from tradingops.autopilot_status import own_bots
 from tradingops.sparklines import POINTS_MAX, Sparkline, sparkline

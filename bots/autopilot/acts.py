@@ -19,9 +19,9 @@ from audit.records import bounded
 from bots import going_live, manager
 from bots.autopilot import config as settings_of
 from bots.autopilot import losses
-from bots.autopilot.planning import Decision, Kind, Stand
 from bots.autopilot.sectors import sector
 from bots.autopilot.situation import holds_nothing, stand_of, taken
+from bots.autopilot.values import Decision, Kind, Stand
 from bots.brokers.factory import BrokerUnavailable
 from bots.executor import Submission
 from bots.manager import BotActionError, NewBot

@@ -16,9 +16,10 @@ from audit.records import bounded
 from bots import going_live
 from bots.autopilot import config as settings_of
 from bots.autopilot.acts import ACTOR, Acts, row
-from bots.autopilot.planning import Decision, Kind, Stand, plan
+from bots.autopilot.planning import plan
 from bots.autopilot.scan import Seen, Watch, scan
 from bots.autopilot.situation import gather, own_bots, stand_of
+from bots.autopilot.values import Decision, Kind, Stand
 from bots.models import (
     AutopilotBot,
     AutopilotCycle,

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bots.autopilot import config as settings_of
-from bots.autopilot.planning import Decision, Kind, plan
+from bots.autopilot.planning import plan
 from bots.autopilot.scan import Watch, scan
 from bots.autopilot.situation import gather, own_bots
+from bots.autopilot.values import Decision, Kind
 from bots.models import Recommendation
 
 

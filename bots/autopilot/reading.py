@@ -9,10 +9,10 @@ from django.db.models import Max
 
 from bots.autopilot import config as settings_of
 from bots.autopilot import losses
-from bots.autopilot.planning import Key, Stand
 from bots.autopilot.scan import symbols_of
 from bots.autopilot.sectors import sector
 from bots.autopilot.situation import stand_of
+from bots.autopilot.values import Key, Stand
 from bots.books import EXACT
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from bots.autopilot.choices import strategy_for
-from bots.autopilot.planning import Candidate, Key
 from bots.autopilot.sectors import asset_type, sector
+from bots.autopilot.values import Candidate, Key
 from bots.intelligence.layer import WARMUP_BARS, assess
 from bots.intelligence.values import Assessment, Circumstances
 from bots.market_data.base import MarketDataError

@@ -13,9 +13,9 @@ from bots.accounts import account_name, load_account_books
 from bots.autopilot import config as settings_of
 from bots.autopilot import losses
 from bots.autopilot.losses import Standing
-from bots.autopilot.planning import Candidate, Key, OwnBot, Rules, Situation, Stand
 from bots.autopilot.scan import Seen, symbols_of
 from bots.autopilot.sectors import sector
+from bots.autopilot.values import Candidate, Key, OwnBot, Rules, Situation, Stand
 from bots.batch import RECENT
 from bots.blocks import state_blocks
 from bots.exposure import Market

@@ -13,7 +13,8 @@ from bots import manager
 from bots.autopilot import cycle
 from bots.autopilot.acts import Acts
 from bots.autopilot.chores import watch_losses
-from bots.autopilot.planning import Situation, plan
+from bots.autopilot.planning import plan
+from bots.autopilot.values import Situation
 from bots.models import AutopilotBot, AutopilotLosses, Bot, BotStatus, Phase, Position
 from safety.intents import Side
 from tests.bots.autopilot.conftest import switch_on

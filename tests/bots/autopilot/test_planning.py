@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bots.autopilot.planning import Candidate, Decision, Kind, OwnBot, Rules, Situation, Stand, plan, share_usd
+from bots.autopilot.planning import plan, share_usd
+from bots.autopilot.values import Candidate, Decision, Kind, OwnBot, Rules, Situation, Stand
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 RULES = Rules(slots=3, sector_slots=2, score_min=70, score_demote=50, total_capital_usd=Decimal(900))

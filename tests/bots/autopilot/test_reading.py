@@ -7,7 +7,7 @@ from django.apps import apps
 from django.utils import timezone
 
 from bots.autopilot import preview, reading
-from bots.autopilot.planning import Kind, Stand
+from bots.autopilot.values import Kind, Stand
 from bots.models import AutopilotLosses, Recommendation
 from safety.intents import Side
 from tests.bots.autopilot.conftest import switch_on
