@@ -1,5 +1,6 @@
 """Orders by hand: what a person or a script asks for directly, through the same gate and executor as a bot's own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
@@ -77,13 +78,16 @@ def new_order_id() -> str:
     return random_order_id("manual")
 
 
-def close_at_venue(bot_id: int, *, actor: str) -> executor.Submission:
+def close_at_venue(bot_id: int, *, actor: str, guard: Callable[[Bot], object] | None = None) -> executor.Submission:
     """Cancel what a bot has resting at its venue, pause it, sell all that can be sold, and return what became of the order.
 
     What is still on offer at the venue, because its cancel is not confirmed yet, is not sold twice: the order is then denied,
-    and can be asked for again in a moment. Raises BotActionError as manager.close_position does.
+    and can be asked for again in a moment. ``guard`` as for manager.close_position: it is asked before anything is done, and
+    again right before the sale is kept. Raises BotActionError as manager.close_position does.
     """
     with manager.locked(bot_id) as bot:
+        if guard is not None:
+            guard(bot)
         books = locked_books(bot, timezone.now())
         resting = [order for order in books.open_orders if order.status in RESTING_STATES]
     market = market_of(bot)
@@ -105,7 +109,7 @@ def close_at_venue(bot_id: int, *, actor: str) -> executor.Submission:
         )
     wanted = HandOrder(Side.SELL, OrderType.MARKET, quantity, None, True, "Close the position now, asked for by hand")
     intent = _intent(bot, wanted, actor, leg="close", once=Once(new_order_id(), timezone.now()))
-    return executor.submit_to_venue(intent, market_of(bot))
+    return executor.submit_to_venue(intent, market_of(bot), guard=guard)
 
 
 def sellable(held: Decimal, rules: InstrumentRules) -> Decimal:

@@ -187,12 +187,15 @@ def archive(bot_id: int, *, actor: str, is_live: bool | None = None) -> Bot:
     return bot
 
 
-def close_position(bot_id: int, *, actor: str, is_live: bool | None = None) -> executor.Submission:
+def close_position(
+    bot_id: int, *, actor: str, is_live: bool | None = None, guard: Callable[[Bot], object] | None = None
+) -> executor.Submission:
     """Cancel what rests, sell the whole position at the market, pause the bot, and return what became of the order.
 
     The order passes the gate like any other, and may be denied. The bot is paused so that it does not buy again at once.
     A market sale of it all that still waits for volume is left to go on: a second one would be denied as its duplicate.
-    One that trades at its venue asks it, and must not be called inside a transaction. ``is_live`` as for start. Raises
+    One that trades at its venue asks it, and must not be called inside a transaction. ``is_live`` as for start. ``guard`` is
+    asked under the bot's lock right before the sale is kept: what it raises goes on to the caller, and nothing is sold. Raises
     BotActionError when there is nothing to sell or no market to sell in.
     """
     asked = Bot.objects.get(pk=bot_id)
@@ -201,9 +204,11 @@ def close_position(bot_id: int, *, actor: str, is_live: bool | None = None) -> e
         # Here and not above, since it needs this module.
         from bots.hand_orders import close_at_venue
 
-        return close_at_venue(bot_id, actor=actor)
+        return close_at_venue(bot_id, actor=actor, guard=guard)
     with locked(bot_id) as bot:
         _refuse_other_book(bot, asked.is_live)
+        if guard is not None:
+            guard(bot)
         market = _market(bot)
         books = locked_books(bot, market.view.now)
         lot = market.view.rules.lot_size

@@ -195,14 +195,24 @@ class Acts:
             self._close(replace(decision, kind=Kind.CLOSED, code="flat", reason=reason, stand=Stand.LEAVING), now)
 
     def _sell(self, decision: Decision) -> Submission:
-        """Sell all that a bot on its way out holds. Raises Outdated where a person has let it go on since then."""
-        with self.writing():
-            self._settings()
-            with self._as_planned(replace(decision, stand=Stand.LEAVING)) as (bot, _):
-                if not bot.trades_at_venue:
-                    return manager.close_position(bot.pk, actor=ACTOR)
-        # This one asks its venue, for which no transaction may wait: what could be asked before was asked just now.
-        return manager.close_position(bot.pk, actor=ACTOR, is_live=bot.is_live)
+        """Sell all that a bot on its way out holds. Raises Outdated where a person has let it go on since then.
+
+        A bot at its venue asks it for a while, for which no transaction may wait. So what could be asked before is asked with the
+        sale itself, under the bot's lock: whoever starts it until then keeps what it holds.
+        """
+        is_live = Bot.objects.get(pk=decision.bot_id or 0).is_live
+
+        def refuse_changed(bot: Bot) -> None:
+            # Read and not locked: the settings' lock comes before a bot's, which is held here.
+            self._refuse_new_settings(settings_of.read())
+            own = _own(bot.pk)
+            own.bot = bot
+            stand, _ = stand_of(own, is_live=not self.config.dry_run)
+            if stand != Stand.LEAVING or bot.is_live != is_live:
+                raise Outdated(CHANGED)
+            self.fence.check()
+
+        return manager.close_position(decision.bot_id or 0, actor=ACTOR, is_live=is_live, guard=refuse_changed)
 
     def _send_off(self, decision: Decision, now: datetime) -> None:
         with self.writing():
@@ -233,10 +243,13 @@ class Acts:
     def _settings(self) -> AutopilotConfig:
         """Return the settings, locked. Raises Outdated where they are not those of the plan any more."""
         config = settings_of.locked()
+        self._refuse_new_settings(config)
+        return config
+
+    def _refuse_new_settings(self, config: AutopilotConfig) -> None:
         planned = {one.attname: getattr(self.config, one.attname) for one in AutopilotConfig._meta.concrete_fields}
         if any(getattr(config, name) != value for name, value in planned.items()):
             raise Outdated("The settings were changed meanwhile: the next cycle goes by the new ones.")
-        return config
 
     @contextmanager
     def _as_planned(self, decision: Decision) -> Iterator[tuple[Bot, AutopilotBot]]:

@@ -6,7 +6,7 @@ by asking the venue; nothing is ever sent a second time.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -56,14 +56,18 @@ class CancelAnswer:
     was_taken: bool
 
 
-def submit_to_venue(intent: OrderIntent, market: Market, *, fence: Fence | None = None) -> steps.Submission:
+def submit_to_venue(
+    intent: OrderIntent, market: Market, *, fence: Fence | None = None, guard: Callable[[Bot], object] | None = None
+) -> steps.Submission:
     """Take one intent through the gate to its venue, and return what became of it.
 
     The order may come back UNKNOWN: it was sent, and nobody knows yet what the venue did. It is sent once at most. A worker
-    passes its lease's fence. Raises LeaseLost when the lease is gone (nothing is written then) and OpenTransactionError.
+    passes its lease's fence. ``guard`` is asked with the bot under its lock, right before the order is kept: whatever it raises
+    goes on to the caller, and nothing was written or sent. Raises LeaseLost when the lease is gone (nothing is written then) and
+    OpenTransactionError.
     """
     _refuse_open_transaction()
-    claim = _claim(intent, market, fence)
+    claim = _claim(intent, market, fence, guard)
     order, permit = claim.order, claim.permit
     if permit is None:
         return steps.Submission(order, claim.denials)
@@ -210,7 +214,9 @@ class Claim:
     held: Decimal = Decimal(0)
 
 
-def _claim(intent: OrderIntent, market: Market, fence: Fence | None) -> Claim:
+def _claim(
+    intent: OrderIntent, market: Market, fence: Fence | None, guard: Callable[[Bot], object] | None = None
+) -> Claim:
     """Step 1, committed."""
     now = timezone.now()
     market = replace(market, view=replace(market.view, now=now))
@@ -222,6 +228,8 @@ def _claim(intent: OrderIntent, market: Market, fence: Fence | None) -> Claim:
         standing = Order.objects.filter(client_order_id=intent.client_order_id).first()
         if standing is not None:
             return Claim(standing, denials=(steps.record_repeat(intent),))
+        if guard is not None:
+            guard(books.bot)
         order = steps.pending(intent, fence)
         steps.wish(order, market)
         gone = _no_longer_wanted(intent, books.bot, fence)

@@ -9,20 +9,23 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from audit.models import OperatorEvent
-from bots import going_live, manager
+from bots import going_live, hand_orders, manager
 from bots.autopilot import config
+from bots.autopilot.acts import Acts
 from bots.autopilot.config import LIVE_WORDS
+from bots.autopilot.cycle import LEASE, CycleTaken
 from bots.market_data import feeds
-from bots.models import AutopilotBot, AutopilotLosses, Bot, BotStatus, Phase
+from bots.models import AutopilotBot, AutopilotLosses, Bot, BotStatus, Lease, Order, Phase
+from bots.order_states import OrderStatus
 from safety import kill_switch, stamp
-from safety.intents import Level
+from safety.intents import Level, Side
 from safety.models import Notification
 from tests.bots.autopilot.conftest import switch_on
 from tests.bots.autopilot.market import FALLING, RISING, MarketFeed
 from tests.bots.autopilot.test_cycle import decided, go
 from tests.bots.autopilot.test_meanwhile import once_planned
-from tests.bots.builders import actions_on, forget_process_memory
-from tests.bots.live import measured, open_gates, ready
+from tests.bots.builders import actions_on, forget_process_memory, position_of
+from tests.bots.live import live_intent, measured, open_gates, ready, send
 from tests.conftest import CommittedDatabase
 from tests.loopback.client import KrakenLoopback
 
@@ -232,3 +235,73 @@ def test_bot_that_a_person_set_to_paper_before_it_was_started_is_not_set_live_ag
     assert decided(go()) == {SYMBOL: ("closed", "locks")}
     bot.refresh_from_db()
     assert (bot.is_live, bot.status) == (False, BotStatus.ARCHIVED)
+
+
+class TestSale:
+    """All that a live bot holds is to be sold, which takes its venue a while: what happens meanwhile is asked last of all."""
+
+    @pytest.fixture
+    def bot(self, live: MarketFeed, kraken: KrakenLoopback) -> Bot:
+        """Return its live bot, which holds 0.3 and has an exit that rests; its score has fallen, and all is to be sold."""
+        kraken.set_price("99.9", "100.1")
+        config.change({"close_mode": "flatten"}, actor="anna", reason="sell it")
+        go()
+        bot = Bot.objects.get()
+        measured()
+        ready()
+        bought = send(live_intent(bot))
+        assert bought.order.status == OrderStatus.FILLED, bought.denials
+        assert send(live_intent(bot, Side.SELL, "0.1", "120")).order.status == OrderStatus.ACCEPTED
+        live.courses[SYMBOL] = FALLING
+        return bot
+
+    def test_what_it_holds_is_sold_and_it_is_archived(self, bot: Bot, kraken: KrakenLoopback) -> None:
+        go()
+        bot.refresh_from_db()
+        assert (bot.status, position_of(bot, is_live=True).quantity) == (BotStatus.ARCHIVED, 0)
+        assert len(kraken.log("AddOrder")) == 3
+
+    @pytest.mark.parametrize("happens", ["started", "set", "lost"])
+    def test_whatever_happens_while_the_venue_is_asked_ends_the_sale(
+        self, bot: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch, happens: str
+    ) -> None:
+        real = hand_orders.really_there
+
+        def late(*given: Any) -> Decimal:
+            # The last question before the sale is kept.
+            if happens == "started":
+                manager.start(bot.pk, actor="anna")
+            elif happens == "set":
+                config.change({"close_mode": "manage_out"}, actor="anna", reason="do not sell")
+            else:
+                Lease.objects.filter(name=LEASE).update(holder="another", epoch=99)
+            return real(*given)
+
+        monkeypatch.setattr(hand_orders, "really_there", late)
+        if happens == "lost":
+            with pytest.raises(CycleTaken):
+                go()
+        else:
+            assert ("kept", "changed_meanwhile") in set(go().decisions.values_list("kind", "code"))
+        bot.refresh_from_db()
+        assert bot.status == (BotStatus.RUNNING if happens == "started" else BotStatus.PAUSED)
+        assert position_of(bot, is_live=True).quantity == Decimal("0.3")
+        assert len(kraken.log("AddOrder")) == 2, "it was sold all the same"
+        assert not Order.objects.filter(leg="close").exists()
+        assert bot.is_live
+
+    def test_bot_that_a_person_starts_before_the_sale_keeps_its_exits_and_is_not_paused(
+        self, bot: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        send_off = Acts._send_off
+
+        def sent_off(*given: Any) -> None:
+            send_off(*given)
+            manager.start(bot.pk, actor="anna")
+
+        monkeypatch.setattr(Acts, "_send_off", sent_off)
+        assert ("kept", "changed_meanwhile") in set(go().decisions.values_list("kind", "code"))
+        bot.refresh_from_db()
+        assert (bot.status, position_of(bot, is_live=True).quantity) == (BotStatus.RUNNING, Decimal("0.3"))
+        assert not kraken.log("CancelOrder")
+        assert Order.objects.get(side=Side.SELL).status == OrderStatus.ACCEPTED
