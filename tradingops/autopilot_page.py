@@ -153,7 +153,8 @@ def _tell(request: HttpRequest, cycle: AutopilotCycle | None) -> None:
     elif cycle.status == CycleStatus.DONE:
         messages.success(request, f"The cycle is over: {summary_shown(cycle.summary)}.")
     else:
-        messages.error(request, f"The cycle failed: {cycle.error or cycle.get_status_display()}")
+        done = f" It came to: {summary_shown(cycle.summary)}." if cycle.summary else ""
+        messages.error(request, f"The cycle failed: {cycle.error or cycle.get_status_display()}{done}")
 
 
 @post_only

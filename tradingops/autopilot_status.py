@@ -67,9 +67,9 @@ class AutopilotStatus:
         if not self.enabled:
             return f"It makes no bot and closes none.{self._left_text}"
         beat = (
-            "No cycle has ended yet."
+            "No whole cycle has ended yet."
             if self.heartbeat_at is None
-            else f"Last cycle {figures.age(self.heartbeat_at, self.now)}."
+            else f"Last whole cycle {figures.age(self.heartbeat_at, self.now)}."
         )
         late = f" LATE: one is due every {figures.duration(self.interval_s)}." if self.is_late else ""
         return f"{self.bots} of {self.slots} slots in use. {beat}{late}{self._stopped_text}"

@@ -24,8 +24,9 @@ KIND_COLOURS = {
     "closed": "danger",
     "demoted": "warning",
     "skipped": "info",
+    "failed": "danger",
 }
-KINDS = ("created", "started", "closed", "demoted", "promoted", "kept", "watched", "skipped")
+KINDS = ("created", "started", "closed", "demoted", "promoted", "kept", "watched", "skipped", "failed")
 
 
 class StartedFilter(DayFilter):

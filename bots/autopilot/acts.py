@@ -21,7 +21,9 @@ from bots.autopilot import config as settings_of
 from bots.autopilot import losses
 from bots.autopilot.sectors import sector
 from bots.autopilot.situation import holds_nothing, stand_of, taken
+from bots.autopilot.telling import tell_closed, tell_created
 from bots.autopilot.values import Decision, Kind, Stand
+from bots.blocks import state_blocks
 from bots.brokers.factory import BrokerUnavailable
 from bots.executor import Submission
 from bots.manager import BotActionError, NewBot
@@ -37,11 +39,11 @@ from bots.models import (
     BotStatus,
     CloseMode,
     Phase,
-    Position,
 )
 from bots.strategies.schema import ParamError
-from bots.workers.leases import Fence
-from safety.notifications.outbox import tell
+from bots.workers.leases import Fence, LeaseLost
+from safety import outage
+from safety.kill_switch import read_state
 
 log = logging.getLogger(__name__)
 ACTOR = losses.ACTOR
@@ -63,9 +65,13 @@ class Acts:
     config: AutopilotConfig
     fence: Fence
     made_live: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
 
     def do(self, decision: Decision, now: datetime) -> None:
-        """Do what was decided. What cannot be done is logged with its reason, and stops nothing else."""
+        """Do what was decided. What cannot be done, or fails, is logged with its reason, and stops nothing else.
+
+        What stops the whole cycle is raised: the lease is lost, or the database can't be reached.
+        """
         work = {
             Kind.CREATED: self._create,
             Kind.STARTED: self._start,
@@ -77,9 +83,38 @@ class Acts:
             work(decision, now)
         except Outdated as why:
             self.log(replace(decision, kind=_undone(decision), code="changed_meanwhile", reason=str(why)), now)
-        except (BotActionError, ParamError, IntegrityError, MarketDataError, BrokerUnavailable) as error:
-            refused = "Another bot took its place just now." if isinstance(error, IntegrityError) else str(error)
-            self.log(replace(decision, kind=_undone(decision), code="refused", reason=refused), now)
+        except (BotActionError, ParamError, MarketDataError, BrokerUnavailable) as error:
+            self.log(replace(decision, kind=_undone(decision), code="refused", reason=str(error)), now)
+        except LeaseLost:
+            raise
+        except Exception as error:  # one bot's fault must not keep all others from being closed
+            if outage.is_outage(error):
+                raise
+            if isinstance(error, IntegrityError) and decision.bot_id is None and _is_taken(decision):
+                text = "Another bot took its place just now."
+                self.log(replace(decision, kind=Kind.SKIPPED, code="refused", reason=text), now)
+                return
+            self._note_fault(decision, error, now)
+
+    def _note_fault(self, decision: Decision, error: Exception, now: datetime) -> None:
+        """Log an act that failed. Its transaction is undone; what it had committed before stands, and the next cycle sees it."""
+        log.exception(
+            "the autopilot could not carry out %s of %s at %s", decision.kind, decision.symbol, decision.venue
+        )
+        what = f"{type(error).__name__}: {error}"
+        reason = f"It was to be {decision.kind} ({decision.reason}) and that failed, which is a fault: {what}"
+        self.log(replace(decision, kind=Kind.FAILED, code="fault", reason=reason), now)
+        self.faults.append(f"{decision.kind} {decision.symbol}: {what}")
+
+    def check_readiness(self) -> None:
+        """Check anew what the bots that were set live need of their venues. What fails there undoes none of them."""
+        try:
+            going_live.check_readiness(ACTOR)
+        except Exception as error:  # it asks venues, and they are live already
+            if outage.is_outage(error):
+                raise
+            log.exception("the readiness checks after the autopilot's cycle failed")
+            self.faults.append(f"the readiness checks afterwards: {type(error).__name__}: {error}")
 
     def log(self, decision: Decision, now: datetime) -> None:
         """Keep a decision by itself."""
@@ -119,7 +154,7 @@ class Acts:
             if phase == Phase.TRADING:
                 _set_running(bot, decision.reason)
             self.keep(decision, now, bot.pk)
-            _tell_created(bot, decision, phase, is_live=is_live, now=now)
+            tell_created(bot, decision, phase, is_live=is_live, now=now)
         if is_live:
             self._go_live(bot, decision, now)
 
@@ -167,6 +202,8 @@ class Acts:
         with self.writing():
             self._settings()
             _refuse_stopped(now, is_live=is_live)
+            if decision.kind == Kind.PROMOTED:
+                _refuse_halted(decision.venue)
             with self._as_planned(decision) as (bot, own):
                 if bot.is_live != is_live or bot.status_reason != own.reason:
                     raise Outdated(CHANGED)
@@ -222,7 +259,7 @@ class Acts:
                 own.reason = paused.status_reason
                 _move(own, Phase.LEAVING, now)
                 self.keep(decision, now)
-                _tell_closed(paused, decision, now, is_over=False)
+                tell_closed(paused, decision, now, is_over=False)
 
     def _close(self, decision: Decision, now: datetime) -> None:
         """Archive a bot that holds nothing."""
@@ -236,7 +273,7 @@ class Acts:
                 own.closed_at, own.closed_price = now, price
                 own.save()
                 self.keep(decision, now, bot.pk)
-                _tell_closed(archived, decision, now, is_over=True)
+                tell_closed(archived, decision, now, is_over=True)
 
     # What an act asks first.
 
@@ -264,6 +301,7 @@ class Acts:
     def _still_fits(self, config: AutopilotConfig, decision: Decision, now: datetime) -> None:
         """Return quietly when a bot still fits in. What was planned a moment ago is counted again under the settings' lock."""
         _refuse_stopped(now, is_live=not config.dry_run)
+        _refuse_halted(decision.venue)
         own = Bot.objects.filter(by_autopilot=True).exclude(status=BotStatus.ARCHIVED)
         used_usd = sum((bot.capital_usd for bot in own), Decimal(0)) + (decision.capital_usd or 0)
         in_sector = [bot for bot in own if sector(bot.venue, bot.symbol) == sector(*decision.key)]
@@ -319,6 +357,19 @@ def _refuse_stopped(now: datetime, *, is_live: bool) -> None:
         raise Outdated(stopped)
 
 
+def _is_taken(decision: Decision) -> bool:
+    """Return whether the autopilot has a bot for the symbol by now: the database allows one."""
+    mine = Bot.objects.filter(by_autopilot=True, venue=decision.venue, symbol=decision.symbol)
+    return mine.exclude(status=BotStatus.ARCHIVED).exists()
+
+
+def _refuse_halted(venue: str) -> None:
+    """Return quietly when new entries are allowed at a venue: a halt holds from the moment at which it came. Raises Outdated."""
+    blocks = state_blocks(read_state(venue))
+    if blocks:
+        raise Outdated(" ".join(one.message for one in blocks))
+
+
 def _claim(bot: Bot, config: AutopilotConfig) -> None:
     """Make a new bot the autopilot's own; it buys only while its symbol would not be demoted."""
     bot.by_autopilot, bot.score_min = True, config.score_demote
@@ -347,35 +398,3 @@ def _mark(venue: str, symbol: str, now: datetime) -> Decimal | None:
         return feed_for(venue).mark(symbol, now)
     except MarketDataError:
         return None
-
-
-def _tell_created(bot: Bot, decision: Decision, phase: Phase, *, is_live: bool, now: datetime) -> None:
-    waits = " It waits for you to start it: auto-start is off." if phase == Phase.WAITING else ""
-    capital = decimal_text(bot.capital_usd)
-    text = f"{decision.reason} It trades {bot.symbol} at {bot.venue} with {bot.strategy} and {capital} USD of capital.{waits}"
-    facts = (
-        *_facts(bot, is_live=is_live),
-        ("Strategy", bot.strategy),
-        ("Capital", f"{capital} USD"),
-        ("Score", str(decision.score)),
-    )
-    tell(
-        "autopilot_bot_created",
-        f"bot:{bot.pk}",
-        f"The autopilot made a bot for {bot.symbol}",
-        text,
-        facts=facts,
-        at=now,
-    )
-
-
-def _tell_closed(bot: Bot, decision: Decision, now: datetime, *, is_over: bool) -> None:
-    made = sum(Position.objects.filter(bot=bot, is_live=bot.is_live).values_list("realised_pnl", flat=True), Decimal(0))
-    doing = "closed" if is_over else "is closing"
-    facts = (*_facts(bot, is_live=bot.is_live), ("Realised", f"{made:.2f} USD"))
-    title = f"The autopilot {doing} its bot for {bot.symbol}"
-    tell("autopilot_bot_closed", f"bot:{bot.pk}", title, decision.reason, facts=facts, at=now)
-
-
-def _facts(bot: Bot, *, is_live: bool) -> tuple[tuple[str, str], ...]:
-    return (("Bot", bot.name), ("Venue", bot.venue), ("Symbol", bot.symbol), ("Mode", "LIVE" if is_live else "PAPER"))

@@ -9,10 +9,10 @@ from django_q.tasks import async_task
 
 from bots.autopilot import config as settings_of
 from bots.autopilot import losses, state
+from bots.autopilot.silence import tell_late
 from bots.markets import Moment
-from bots.models import AutopilotBot, AutopilotConfig, AutopilotCycle, AutopilotDecision, AutopilotState, Recommendation
+from bots.models import AutopilotBot, AutopilotCycle, AutopilotDecision, AutopilotState, Recommendation
 from bots.workers.chores import chore
-from safety.notifications.outbox import tell
 
 log = logging.getLogger(__name__)
 CLUSTER = "slow"
@@ -81,19 +81,7 @@ def watch_heartbeat(now: datetime) -> None:
         return
     with transaction.atomic():
         AutopilotState.objects.filter(pk=1).update(told_late_at=last)
-        _tell_late(config, known, last, now)
-
-
-def _tell_late(config: AutopilotConfig, known: AutopilotState, last: datetime, now: datetime) -> None:
-    since = "its last whole cycle ended" if known.heartbeat_at == last else "it was switched on"
-    newest = AutopilotCycle.objects.first()
-    why = f" The last one that began: {newest.status}. {newest.error}".rstrip() if newest is not None else ""
-    text = (
-        f"It is due every {config.scan_interval_s} s, and {since} at {last:%Y-%m-%d %H:%M:%S} UTC. Its bots trade on by "
-        f"themselves; none is made or closed. See that the slow cluster runs, and look at its last cycles.{why}"
-    )
-    event_id = f"autopilot-late-{int(last.timestamp() * 1000)}"
-    tell("worker_down", "autopilot", "The autopilot does not run", text, at=now, event_id=event_id)
+        tell_late(config, known, last, now)
 
 
 @chore(every_s=60)

@@ -35,5 +35,6 @@ CODES = {
     "made_before": "Made by a cycle that was cut off",
     "changed_meanwhile": "Something changed meanwhile",
     "refused": "It could not be done",
+    "fault": "It failed: a fault",
     "out_of_time": "The time of the cycle was over",
 }

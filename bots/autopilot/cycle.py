@@ -13,11 +13,11 @@ from uuid import uuid4
 from django.db import DatabaseError, InterfaceError, transaction
 
 from audit.records import bounded
-from bots import going_live
 from bots.autopilot import config as settings_of
-from bots.autopilot.acts import ACTOR, Acts, row
+from bots.autopilot.acts import Acts, row
 from bots.autopilot.planning import plan
 from bots.autopilot.scan import Seen, Watch, scan
+from bots.autopilot.silence import tell_if_repeated
 from bots.autopilot.situation import gather, own_bots, stand_of
 from bots.autopilot.values import Decision, Kind, Stand
 from bots.models import (
@@ -131,7 +131,7 @@ class _Cycle:
             if one.kind in DOING:
                 self._act(acts, one)
         if acts.made_live:
-            going_live.check_readiness(ACTOR)
+            acts.check_readiness()
         self._end(acts, by_hand)
 
     def _keep_lease(self) -> None:
@@ -189,7 +189,7 @@ class _Cycle:
         acts.do(decision, now)
 
     def _end(self, acts: Acts, archived_by_hand: int) -> None:
-        """Write that the cycle ended well, what it came to, and the heartbeat."""
+        """Write that the cycle ended, and what it came to. Only one in which no act failed is whole, and moves the heartbeat."""
         now = self._watch.now()
         kinds = AutopilotDecision.objects.filter(cycle=self._cycle).values_list("kind", flat=True)
         counted = list(kinds)
@@ -197,20 +197,29 @@ class _Cycle:
         own = Bot.objects.filter(by_autopilot=True).exclude(status=BotStatus.ARCHIVED).count()
         seen = Recommendation.objects.filter(cycle=self._cycle).count()
         cycle = self._cycle
-        cycle.status, cycle.finished_at = CycleStatus.DONE, now
         cycle.summary = {**summary, "scanned": seen, "bots": own}
         with acts.writing():
-            cycle.save()
-            AutopilotState.objects.filter(pk=1).update(heartbeat_at=now)
+            if acts.faults:
+                cycle.status, cycle.finished_at = CycleStatus.FAILED, now
+                count = len(acts.faults)
+                text = f"{count} act{'' if count == 1 else 's'} failed, what else was decided was done: {'; '.join(acts.faults)}"
+                cycle.error = bounded(text, ERROR_TEXT_MAX)
+                cycle.save()
+                tell_if_repeated(cycle, now)
+            else:
+                cycle.status, cycle.finished_at = CycleStatus.DONE, now
+                cycle.save()
+                AutopilotState.objects.filter(pk=1).update(heartbeat_at=now)
 
     def _fail(self, error: Exception) -> None:
         """Write what went wrong, as far as the database lets us. The heartbeat stays as it is."""
-        cycle = self._cycle
-        cycle.status, cycle.finished_at = CycleStatus.FAILED, self._watch.now()
+        cycle, now = self._cycle, self._watch.now()
+        cycle.status, cycle.finished_at = CycleStatus.FAILED, now
         cycle.error = bounded(f"{type(error).__name__}: {error}", ERROR_TEXT_MAX)
         try:
             with transaction.atomic():
                 cycle.save()
+                tell_if_repeated(cycle, now)
                 self._holder.fence().check()
         except (DatabaseError, InterfaceError, LeaseLost) as lost:
             log.warning("the autopilot's cycle %s could not be called failed: %s", cycle.pk, lost)

@@ -12,7 +12,7 @@ Key = tuple[str, str]
 
 
 class Kind(StrEnum):
-    """What a decision is: as the decision log shows it."""
+    """What a decision is: as the decision log shows it. FAILED is one that could not be carried out for a fault."""
 
     CREATED = "created"
     STARTED = "started"
@@ -22,6 +22,7 @@ class Kind(StrEnum):
     KEPT = "kept"
     WATCHED = "watched"
     SKIPPED = "skipped"
+    FAILED = "failed"
 
 
 class Stand(StrEnum):

@@ -67,7 +67,9 @@ class AutopilotConfig(models.Model):
 
 
 class CycleStatus(models.TextChoices):
-    """How far a cycle came. One that was cut off stays RUNNING until the next one begins, which calls it LOST."""
+    """How far a cycle came. FAILED: as a whole, or an act in it for a fault; its error says which. One that was cut off stays
+    RUNNING until the next one begins, which calls it LOST.
+    """
 
     RUNNING = "running"
     DONE = "done"
@@ -104,7 +106,7 @@ class AutopilotCycle(models.Model):
 class AutopilotDecision(models.Model):
     """One decision of a cycle about a symbol, or about everything (no symbol), with its reason: a code, and a sentence.
 
-    ``kind`` is created, started, closed, demoted, promoted, kept, watched or skipped.
+    ``kind`` is created, started, closed, demoted, promoted, kept, watched, skipped or failed.
     """
 
     cycle = models.ForeignKey(AutopilotCycle, on_delete=models.CASCADE, related_name="decisions")

@@ -29,6 +29,7 @@ from bots.models import (
 )
 from safety.intents import Side
 from safety.models import Notification
+from tests.bots.autopilot.test_act_faults import refused_by_the_database
 from tests.bots.builders import trade
 from tests.faults import oracle
 from tests.faults.killer import LEASE_TAKEN
@@ -48,7 +49,7 @@ MAKING = {
     "in the middle of a bot, before its row": "+bots.manager.create",
     "in the middle of a bot, its row written": "-bots.manager.create",
     "in the middle of a bot, started": "-bots.autopilot.acts._set_running",
-    "in the middle of a bot, told of, not committed": "-bots.autopilot.acts._tell_created",
+    "in the middle of a bot, told of, not committed": "-bots.autopilot.acts.tell_created",
     "one bot made": "-bots.autopilot.acts.Acts._create",
     "in the middle of the second bot": "-bots.manager.create:2",
     "all made, not ended": "+bots.autopilot.cycle._Cycle._end",
@@ -164,6 +165,36 @@ def test_cycle_killed_while_it_closes_bots_closes_each_once(
     oracle.check()
     record_property("struck", "; ".join(CLOSING))
     record_property("happened", "each bot sold once, archived once, told of once")
+
+
+@pytest.mark.fault(56)
+@pytest.mark.usefixtures("bots_wanted")
+def test_cycle_killed_after_an_act_of_it_failed_makes_none_twice(
+    nursery: Nursery, record_property: Callable[[str, object], None]
+) -> None:
+    points = {"an act failed, not logged": "+bots.autopilot.acts.Acts._note_fault"}
+    points |= {
+        "an act failed, logged": "-bots.autopilot.acts.Acts._note_fault",
+        "all tried, not ended": MAKING["all made, not ended"],
+    }
+    for point in points.values():
+        with refused_by_the_database("INSERT"):
+            cut_off(nursery, point)
+            assert nursery.run("autopilot", []) == 0
+            made = set(Bot.objects.filter(by_autopilot=True, status=BotStatus.RUNNING).values_list("symbol", flat=True))
+            assert len(made) >= 1
+            assert "AAPL" not in made
+            assert AutopilotCycle.objects.latest("pk").status == CycleStatus.FAILED
+            check_nothing_twice()
+        assert nursery.run("autopilot", []) == 0
+        check_nothing_twice()
+        assert AutopilotCycle.objects.latest("pk").status == CycleStatus.DONE
+        assert Bot.objects.filter(by_autopilot=True, status=BotStatus.RUNNING, symbol="AAPL").exists()
+        close_all()
+        check_nothing_twice()
+    oracle.check()
+    record_property("struck", "; ".join(points))
+    record_property("happened", "what failed is made later, once; nothing else twice")
 
 
 @pytest.mark.fault(56)

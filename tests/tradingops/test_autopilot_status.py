@@ -52,14 +52,14 @@ def test_late_is_more_than_twice_the_interval_since_a_cycle_or_since_it_was_swit
 
 def test_words_say_what_it_is() -> None:
     beat(30)
-    assert (status().name, status().text) == ("ON PAPER", "0 of 3 slots in use. Last cycle 30 s ago.")
+    assert (status().name, status().text) == ("ON PAPER", "0 of 3 slots in use. Last whole cycle 30 s ago.")
     assert (status(dry_run=False).name, status(dry_run=False).is_live) == ("LIVE", True)
     off = status(enabled=False, dry_run=False)
     assert (off.name, off.is_live, off.text) == ("OFF", False, "It makes no bot and closes none.")
     beat(300)
     assert "LATE: one is due every 60 s." in status().text
     beat(None, 10)
-    assert "No cycle has ended yet." in status().text
+    assert "No whole cycle has ended yet." in status().text
 
 
 def test_bots_that_are_left_while_it_is_off_are_named() -> None:

@@ -22,7 +22,10 @@ class CycleOut(Output):
 
     id: RowId
     trigger: str = Field(description="schedule, or who ran it.")
-    status: str = Field(description="running, done, failed, or lost: it was cut off.", examples=["done"])
+    status: str = Field(
+        description="running, done, failed (or an act in it did, see error), or lost: it was cut off.",
+        examples=["done"],
+    )
     started_at: Time
     finished_at: Time | None = Field(description="Null while it runs.")
     summary: dict[str, Any] = Field(description="How many symbols it scanned, bots it made, and so on.")
@@ -33,7 +36,9 @@ class DecisionOut(Output):
     """What a cycle decided about a symbol, and why."""
 
     at: Time
-    kind: str = Field(description="created, started, closed, demoted, promoted, kept, watched or skipped.")
+    kind: str = Field(
+        description="created, started, closed, demoted, promoted, kept, watched, skipped, or failed for a fault."
+    )
     venue: str = Field(description="Empty for what is about everything.")
     symbol: str = Field(description="Empty for what is about everything.")
     bot_id: RowId | None

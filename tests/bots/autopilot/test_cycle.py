@@ -407,11 +407,11 @@ class TestOneAtATime:
         market.courses["AAPL"] = RISING
         switch_on("AAPL")
 
-        def broken(*_: object) -> Decimal:
+        def broken(*_: object) -> object:
             raise ZeroDivisionError("no such thing")
 
         with monkeypatch.context() as patched:
-            patched.setattr(MarketFeed, "mark", broken)
+            patched.setattr(cycle, "plan", broken)
             with pytest.raises(ZeroDivisionError):
                 go()
         failed = AutopilotCycle.objects.get()

@@ -134,6 +134,20 @@ def test_account_that_is_not_known_makes_no_bot(live: MarketFeed, kraken: Kraken
     assert decided(go()) == {SYMBOL: ("skipped", "limits")}
 
 
+def test_readiness_checks_that_fail_afterwards_undo_nothing_and_the_cycle_says_so(
+    live: MarketFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs_up(*_: object) -> None:
+        raise ConnectionResetError("the venue hung up")
+
+    monkeypatch.setattr(going_live, "check_readiness", hangs_up)
+    done = go()
+    assert decided(done) == {SYMBOL: ("created", "score")}
+    assert (done.status, done.summary["created"]) == ("failed", 1)
+    assert done.error.endswith("the readiness checks afterwards: ConnectionResetError: the venue hung up")
+    assert (Bot.objects.get().is_live, Bot.objects.get().status) == (True, BotStatus.RUNNING)
+
+
 class TestBackToPaper:
     """The autopilot is set back to paper, and has live bots."""
 
