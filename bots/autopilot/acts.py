@@ -13,12 +13,11 @@ from decimal import Decimal
 
 from django.db import IntegrityError
 
-from audit.decimals import decimal_text
-from audit.log import OperatorEventRecord, record, unit
-from audit.records import bounded
+from audit.log import unit
 from bots import going_live, manager
 from bots.autopilot import config as settings_of
 from bots.autopilot import losses
+from bots.autopilot.rows import claim, locked_own, move, row, set_running
 from bots.autopilot.sectors import sector
 from bots.autopilot.situation import holds_nothing, stand_of, taken
 from bots.autopilot.telling import tell_closed, tell_created
@@ -33,7 +32,6 @@ from bots.models import (
     AutopilotBot,
     AutopilotConfig,
     AutopilotCycle,
-    AutopilotDecision,
     AutopilotLosses,
     Bot,
     BotStatus,
@@ -48,8 +46,8 @@ from safety.kill_switch import read_state
 log = logging.getLogger(__name__)
 ACTOR = losses.ACTOR
 NAME_CHARS_MAX = 60
-#: Of a reason, which may hold what a venue answered.
-REASON_CHARS_MAX = 2000
+#: In which phase a bot is left that a person had let go on, once its score has recovered, by how it stands.
+RECOVERED = {Stand.KEPT: Phase.TRADING, Stand.LOSS_HOLD: Phase.LOSS_HOLD}
 CHANGED = "Somebody changed the bot just now: it is left as it is."
 
 
@@ -139,7 +137,7 @@ class Acts:
         with self.writing():
             config = self._settings()
             self._still_fits(config, decision, now)
-            bot = manager.create(self._new_bot(decision, config), actor=ACTOR, also=lambda made: _claim(made, config))
+            bot = manager.create(self._new_bot(decision, config), actor=ACTOR, also=lambda made: claim(made, config))
             is_live = not config.dry_run
             phase = Phase.WAITING if not config.auto_start else Phase.STARTING if is_live else Phase.TRADING
             AutopilotBot.objects.create(
@@ -152,7 +150,7 @@ class Acts:
                 phase_at=now,
             )
             if phase == Phase.TRADING:
-                _set_running(bot, decision.reason)
+                set_running(bot, decision.reason)
             self.keep(decision, now, bot.pk)
             tell_created(bot, decision, phase, is_live=is_live, now=now)
         if is_live:
@@ -179,10 +177,10 @@ class Acts:
             self._settings()
             _refuse_stopped(now, is_live=True)
             with manager.locked(bot.pk) as stored:
-                own = _own(bot.pk)
+                own = locked_own(bot.pk)
                 if own.phase == Phase.STARTING and stored.status == BotStatus.STOPPED and stored.is_live:
-                    _set_running(stored, decision.reason)
-                    _move(own, Phase.TRADING, now)
+                    set_running(stored, decision.reason)
+                    move(own, Phase.TRADING, now)
 
     def _start(self, decision: Decision, now: datetime) -> None:
         bot = Bot.objects.get(pk=decision.bot_id or 0)
@@ -207,9 +205,21 @@ class Acts:
             with self._as_planned(decision) as (bot, own):
                 if bot.is_live != is_live or bot.status_reason != own.reason:
                     raise Outdated(CHANGED)
-                _set_running(bot, decision.reason)
-                _move(own, Phase.TRADING, now)
+                set_running(bot, decision.reason)
+                has_recovered = decision.score is not None and decision.score >= self.config.score_demote
+                # What a person let go on, and a loss limit held since, is still that person's.
+                is_kept = own.phase == Phase.KEPT and not has_recovered
+                move(own, Phase.KEPT if is_kept else Phase.TRADING, now)
                 self.keep(decision, now)
+
+    def note_recovered(self, bot_id: int, now: datetime) -> None:
+        """Let a bot that a person let go on be closed again like any other, as its score has recovered, also while it is held."""
+        with self.writing(), manager.locked(bot_id) as bot:
+            own = locked_own(bot_id)
+            own.bot = bot
+            stand, _ = stand_of(own, is_live=not self.config.dry_run)
+            if own.phase == Phase.KEPT and stand in RECOVERED:
+                move(own, RECOVERED[stand], now)
 
     def _demote(self, decision: Decision, now: datetime) -> None:
         """Let a bot make no more entries; where all is to be sold, sell it, and archive it when nothing is left."""
@@ -242,7 +252,7 @@ class Acts:
         def refuse_changed(bot: Bot) -> None:
             # Read and not locked: the settings' lock comes before a bot's, which is held here.
             self._refuse_new_settings(settings_of.read())
-            own = _own(bot.pk)
+            own = locked_own(bot.pk)
             own.bot = bot
             stand, _ = stand_of(own, is_live=not self.config.dry_run)
             if stand != Stand.LEAVING or bot.is_live != is_live:
@@ -257,7 +267,7 @@ class Acts:
             with self._as_planned(decision) as (bot, own):
                 paused = manager.pause(bot.pk, actor=ACTOR, reason=f"closed by the autopilot: {decision.reason}")
                 own.reason = paused.status_reason
-                _move(own, Phase.LEAVING, now)
+                move(own, Phase.LEAVING, now)
                 self.keep(decision, now)
                 tell_closed(paused, decision, now, is_over=False)
 
@@ -292,7 +302,7 @@ class Acts:
     def _as_planned(self, decision: Decision) -> Iterator[tuple[Bot, AutopilotBot]]:
         """Give a bot and what is known of it, both locked. Raises Outdated where it stands otherwise than the plan had it."""
         with manager.locked(decision.bot_id or 0) as bot:
-            own = _own(bot.pk)
+            own = locked_own(bot.pk)
             own.bot = bot
             if stand_of(own, is_live=not self.config.dry_run)[0] != decision.stand:
                 raise Outdated(CHANGED)
@@ -327,24 +337,6 @@ class Acts:
         )
 
 
-def row(cycle: AutopilotCycle, decision: Decision, now: datetime, bot_id: int | None = None) -> AutopilotDecision:
-    """Return the row that keeps a decision."""
-    facts = {"regime": decision.regime, "strategy": decision.strategy, "capital_usd": decision.capital_usd}
-    told = {name: decimal_text(one) if isinstance(one, Decimal) else one for name, one in facts.items() if one}
-    return AutopilotDecision(
-        cycle=cycle,
-        decided_at=now,
-        kind=decision.kind.value,
-        venue=decision.venue,
-        symbol=decision.symbol,
-        bot_id=bot_id or decision.bot_id,
-        score=decision.score,
-        code=decision.code,
-        reason=bounded(decision.reason, REASON_CHARS_MAX),
-        facts=told,
-    )
-
-
 def _undone(decision: Decision) -> Kind:
     """Return what a decision is that could not be carried out."""
     return Kind.SKIPPED if decision.bot_id is None else Kind.KEPT
@@ -368,29 +360,6 @@ def _refuse_halted(venue: str) -> None:
     blocks = state_blocks(read_state(venue))
     if blocks:
         raise Outdated(" ".join(one.message for one in blocks))
-
-
-def _claim(bot: Bot, config: AutopilotConfig) -> None:
-    """Make a new bot the autopilot's own; it buys only while its symbol would not be demoted."""
-    bot.by_autopilot, bot.score_min = True, config.score_demote
-    bot.save(update_fields=["by_autopilot", "score_min"])
-
-
-def _own(bot_id: int) -> AutopilotBot:
-    return AutopilotBot.objects.select_for_update().get(pk=bot_id)
-
-
-def _move(own: AutopilotBot, phase: Phase, now: datetime) -> None:
-    own.phase, own.phase_at = phase, now
-    own.save()
-
-
-def _set_running(bot: Bot, reason: str) -> None:
-    """Start a bot whose row is locked. Not as a person does: no loss is forgotten, and nobody has attended to it."""
-    record(OperatorEventRecord(ACTOR, "bot_running", f"bot:{bot.pk} {bot.name}", bot.status, "running", reason))
-    bot.status, bot.status_reason, bot.last_error = BotStatus.RUNNING, "", ""
-    bot.revision += 1
-    bot.save()
 
 
 def _mark(venue: str, symbol: str, now: datetime) -> Decimal | None:

@@ -14,8 +14,9 @@ from django.db import DatabaseError, InterfaceError, transaction
 
 from audit.records import bounded
 from bots.autopilot import config as settings_of
-from bots.autopilot.acts import Acts, row
+from bots.autopilot.acts import RECOVERED, Acts
 from bots.autopilot.planning import plan
+from bots.autopilot.rows import row
 from bots.autopilot.scan import Seen, Watch, scan
 from bots.autopilot.silence import tell_if_repeated
 from bots.autopilot.situation import gather, own_bots, stand_of
@@ -172,12 +173,15 @@ class _Cycle:
         rows = [one.row for one in seen if one.row is not None]
         for one in rows:
             one.cycle = self._cycle
-        # Its score has recovered: from now on it may be closed again like any other.
-        recovered = [one.bot_id for one in decisions if one.bot_id is not None and one.code in ("score", "watch")]
         with acts.writing():
             Recommendation.objects.bulk_create(rows, batch_size=200)
             AutopilotDecision.objects.bulk_create([row(self._cycle, one, now) for one in decisions], batch_size=200)
-            AutopilotBot.objects.filter(pk__in=recovered, phase=Phase.KEPT).update(phase=Phase.TRADING, phase_at=now)
+        limit = acts.config.score_demote
+        good = [
+            one.bot_id for one in decisions if one.stand in RECOVERED and one.score is not None and one.score >= limit
+        ]
+        for own in AutopilotBot.objects.filter(pk__in=good, phase=Phase.KEPT).order_by("pk"):
+            acts.note_recovered(own.pk, now)
 
     def _act(self, acts: Acts, decision: Decision) -> None:
         self._keep_lease()

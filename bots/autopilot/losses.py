@@ -20,6 +20,8 @@ from safety.notifications.beside import tell_beside
 
 ACTOR = "autopilot"
 HUNDRED = Decimal(100)
+#: A bot that runs in one of these was let go on by a person: the autopilot itself starts none without leaving it TRADING or KEPT.
+LET_GO_ON = frozenset({Phase.LEAVING, Phase.LOSS_HOLD, Phase.KEPT})
 #: To what a sum is rounded before it is kept: far below a cent.
 STEP_USD = Decimal("1e-8")
 
@@ -168,6 +170,8 @@ def _hold(bot_id: int, row: AutopilotLosses, now: datetime) -> bool:
             return False
         reason = f"held by the autopilot: {row.stopped_by}"
         bot = manager.pause(bot_id, actor=ACTOR, reason=reason)
-        own.phase, own.phase_at, own.reason = Phase.LOSS_HOLD, now, bot.status_reason
+        # A person's word holds across this: what was let go on has still to recover before it may be closed.
+        own.phase = Phase.KEPT if own.phase in LET_GO_ON else Phase.LOSS_HOLD
+        own.phase_at, own.reason = now, bot.status_reason
         own.save()
     return True

@@ -34,7 +34,9 @@ def _about_own(bot: OwnBot, found: Candidate | None, given: Situation) -> Decisi
         )
     if bot.stand == Stand.LEAVING:
         return _about_leaving(bot, found, given)
-    if found is None or (found.score or 0) < given.rules.score_demote:
+    is_low = found is None or (found.score or 0) < given.rules.score_demote
+    is_kept = bot.is_kept or bot.stand == Stand.KEPT
+    if is_low and not is_kept:
         return _demotion(bot, found, given)
     if bot.stand == Stand.LOSS_HOLD:
         if bot.held:
@@ -44,6 +46,10 @@ def _about_own(bot: OwnBot, found: Candidate | None, given: Situation) -> Decisi
         return _of(bot, found, Kind.KEPT, "paused", f"{bot.said}. A person has to look at it and start it.")
     if bot.stand == Stand.WAITING:
         return _of(bot, found, Kind.KEPT, "waits_for_start", "It waits for a person to start it: auto-start is off.")
+    if is_low:
+        _, why = _fall(found, given.rules)
+        text = f"{why}, but a person let it go on: it is closed only once its score had recovered and falls again."
+        return _of(bot, found, Kind.KEPT, "started_by_hand", text)
     return _good_enough(bot, found, given.rules)
 
 
@@ -76,13 +82,7 @@ def _about_leaving(bot: OwnBot, found: Candidate | None, given: Situation) -> De
 
 def _demotion(bot: OwnBot, found: Candidate | None, given: Situation) -> Decision:
     """Return what becomes of a bot whose symbol is no longer good enough."""
-    if found is None:
-        code, why = "not_in_universe", "Its symbol is no longer in the universe"
-    else:
-        code, why = "score", f"Its score fell to {found.score}, below {given.rules.score_demote}"
-    if bot.stand == Stand.KEPT:
-        text = f"{why}, but a person let it go on: it is closed only once its score had recovered and falls again."
-        return _of(bot, found, Kind.KEPT, "started_by_hand", text)
+    code, why = _fall(found, given.rules)
     if found is not None and found.barred_code == "market_closed" and found.barred:
         return _of(
             bot, found, Kind.KEPT, "market_closed", f"{why}, but its market is closed: that is judged when it is open."
@@ -91,6 +91,13 @@ def _demotion(bot: OwnBot, found: Candidate | None, given: Situation) -> Decisio
         return _of(bot, found, Kind.CLOSED, code, f"{why}. It holds nothing, so it is archived.")
     how = "all it holds is sold" if given.rules.is_flatten else "it makes no more entries, and its exits go on"
     return _of(bot, found, Kind.DEMOTED, code, f"{why}: {how}.")
+
+
+def _fall(found: Candidate | None, rules: Rules) -> tuple[str, str]:
+    """Return why a bot's symbol is not good enough any more, after its code."""
+    if found is None:
+        return "not_in_universe", "Its symbol is no longer in the universe"
+    return "score", f"Its score fell to {found.score}, below {rules.score_demote}"
 
 
 def _finish(bot: OwnBot, found: Candidate | None, given: Situation) -> Decision:

@@ -121,8 +121,22 @@ def own_bots(config: AutopilotConfig, books: Mapping[bool, Standing] | None = No
         is_flat = holds_nothing(bot)
         area = sector(bot.venue, bot.symbol)
         code, held = _held(bot, config, books or {})
+        is_kept = row.phase == Phase.KEPT
         found.append(
-            OwnBot(bot.pk, bot.name, bot.venue, bot.symbol, area, bot.capital_usd, stand, is_flat, said, held, code)
+            OwnBot(
+                bot.pk,
+                bot.name,
+                bot.venue,
+                bot.symbol,
+                area,
+                bot.capital_usd,
+                stand,
+                is_flat,
+                said,
+                held,
+                code,
+                is_kept,
+            )
         )
     return found
 
@@ -141,8 +155,7 @@ def stand_of(row: AutopilotBot, *, is_live: bool) -> tuple[Stand, str]:
     """Return how a bot stands, and what is to be said of who or what changed it since the autopilot left it."""
     bot, phase = row.bot, Phase(row.phase)
     if bot.status == BotStatus.RUNNING:
-        went_on = phase in (Phase.LEAVING, Phase.LOSS_HOLD, Phase.KEPT)
-        return (Stand.KEPT, "") if went_on else (Stand.TRADING, "")
+        return (Stand.KEPT, "") if phase in losses.LET_GO_ON else (Stand.TRADING, "")
     if bot.status == BotStatus.STOPPED:
         if phase == Phase.STARTING:
             if is_live and bot.dry_run and bot.went_live_at is not None:
@@ -154,7 +167,8 @@ def stand_of(row: AutopilotBot, *, is_live: bool) -> tuple[Stand, str]:
         touched = "" if bot.status_reason == row.reason else bot.status_reason
         if phase == Phase.LEAVING:
             return Stand.LEAVING, touched
-        if phase == Phase.LOSS_HOLD and not touched:
+        # One that a person had let go on before stays KEPT in its row: see losses.
+        if phase in (Phase.LOSS_HOLD, Phase.KEPT) and not touched:
             return Stand.LOSS_HOLD, ""
     who = _who_held(bot)
     why = f": {bot.status_reason}" if bot.status_reason else ""

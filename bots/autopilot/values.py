@@ -71,8 +71,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class OwnBot:
-    """One of the autopilot's bots that is not archived. ``said`` is who or what paused it, where somebody did; ``held`` is why it
-    may not buy again now although the autopilot itself paused it, with its code.
+    """One of the autopilot's bots that is not archived.
+
+    ``said`` is who or what paused it, where somebody did; ``held`` is why it may not buy again now although the autopilot itself
+    paused it, with its code. ``is_kept``: a person let it go on although it was to leave, and its score has not recovered since,
+    whatever has held it in between.
     """
 
     bot_id: int
@@ -86,6 +89,7 @@ class OwnBot:
     said: str = ""
     held: str = ""
     held_code: str = "loss_limit"
+    is_kept: bool = False
 
     @property
     def key(self) -> Key:

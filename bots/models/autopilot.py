@@ -184,7 +184,7 @@ class Phase(models.TextChoices):
 
     STARTING: made, and about to be set live and started. WAITING: made, for a person to start. TRADING: it trades. LEAVING: no
     more entries, archived when it holds nothing. LOSS_HOLD: no entries, since a loss limit was reached. KEPT: a person let it go
-    on, so its score has to recover once before it may be closed.
+    on, so its score has to recover once before it may be closed; it stays so while a loss limit holds its entries.
     """
 
     STARTING = "starting"

@@ -48,7 +48,7 @@ MAKING = {
     "scores kept, no bot made": "+bots.autopilot.acts.Acts._create",
     "in the middle of a bot, before its row": "+bots.manager.create",
     "in the middle of a bot, its row written": "-bots.manager.create",
-    "in the middle of a bot, started": "-bots.autopilot.acts._set_running",
+    "in the middle of a bot, started": "-bots.autopilot.acts.set_running",
     "in the middle of a bot, told of, not committed": "-bots.autopilot.acts.tell_created",
     "one bot made": "-bots.autopilot.acts.Acts._create",
     "in the middle of the second bot": "-bots.manager.create:2",

@@ -18,7 +18,7 @@ from bots.markets import Moment
 from bots.models import AutopilotBot, AutopilotConfig, AutopilotLosses, Bot, BotStatus, Phase, Position
 from safety.intents import Side
 from safety.models import Notification
-from tests.bots.autopilot.market import RISING, MarketFeed
+from tests.bots.autopilot.market import FALLING, RISING, MarketFeed
 from tests.bots.autopilot.test_cycle import decided, go, made, own
 from tests.bots.builders import make_bot, trade
 
@@ -168,6 +168,59 @@ class TestBots:
             assert decided(go())["SPY"] == ("skipped", "loss_limit")
             watch_losses(timezone.now())
             assert own().status == BotStatus.RUNNING
+
+    @pytest.mark.parametrize("is_noted", [True, False], ids=["noted by a cycle", "not noted"])
+    @pytest.mark.parametrize("recovers", ["never", "while held", "when the limit is over"])
+    def test_what_a_person_let_go_on_stays_hers_across_a_loss_until_its_score_recovers(
+        self, market: MarketFeed, is_noted: bool, recovers: str
+    ) -> None:
+        with time_machine.travel(NOON, tick=False) as clock:
+            bot = made(market)
+            trade(bot, Side.BUY, "2")
+            watch_losses(timezone.now())
+            market.courses["AAPL"] = FALLING
+            assert decided(go())["AAPL"] == ("demoted", "score")
+            clock.shift(60)
+            manager.start(bot.pk, actor="anna")
+            if is_noted:
+                assert decided(go())["AAPL"] == ("kept", "started_by_hand")
+            clock.shift(60)
+            market.move_to("85", "85.02")
+            watch_losses(timezone.now())
+            assert own().status_reason.startswith("held by the autopilot")
+            assert decided(go())["AAPL"] == ("kept", "loss_limit")
+            if recovers == "while held":
+                market.courses["AAPL"] = RISING
+                assert decided(go())["AAPL"] == ("kept", "loss_limit")
+                market.courses["AAPL"] = FALLING
+                assert decided(go())["AAPL"] == ("demoted", "score")
+                return
+            clock.move_to(NOON + timedelta(days=1))
+            if recovers == "when the limit is over":
+                market.courses["AAPL"] = RISING
+            assert decided(go())["AAPL"] == ("started", "loss_over")
+            assert own().status == BotStatus.RUNNING
+            market.courses["AAPL"] = FALLING
+            expected = ("kept", "started_by_hand") if recovers == "never" else ("demoted", "score")
+            assert decided(go())["AAPL"] == expected
+            # Once it has recovered, it is closed like any other.
+            if recovers == "never":
+                market.courses["AAPL"] = RISING
+                assert decided(go())["AAPL"] == ("kept", "score")
+                market.courses["AAPL"] = FALLING
+                assert decided(go())["AAPL"] == ("demoted", "score")
+
+    def test_what_a_person_let_go_on_and_a_control_paused_waits_for_a_person(self, market: MarketFeed) -> None:
+        bot = made(market)
+        trade(bot, Side.BUY, "0.5")
+        market.courses["AAPL"] = FALLING
+        go()
+        manager.start(bot.pk, actor="anna")
+        go()
+        manager.pause(bot.pk, actor="automatic", reason="DAILY_LOSS: 3 % were lost")
+        assert decided(go())["AAPL"] == ("kept", "paused")
+        manager.start(bot.pk, actor="anna")
+        assert decided(go())["AAPL"] == ("kept", "started_by_hand")
 
     def test_what_nobody_can_value_makes_no_bots(self, market: MarketFeed) -> None:
         bot = made(market, universe={"replay": ["AAPL", "SPY"]})

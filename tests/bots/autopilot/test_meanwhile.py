@@ -111,6 +111,26 @@ class TestLosses:
         assert decided(go()) == {"AAPL": ("kept", "changed_meanwhile")}
         assert (own().status, AutopilotBot.objects.get().phase) == (BotStatus.PAUSED, Phase.LEAVING)
 
+    def test_loss_that_comes_just_when_its_score_recovers_leaves_it_held(
+        self, market: MarketFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with time_machine.travel(NOON, tick=False) as clock:
+            bot = made(market)
+            trade(bot, Side.BUY, "2")
+            watch_losses(timezone.now())
+            market.courses["AAPL"] = FALLING
+            go()
+            clock.shift(60)
+            manager.start(bot.pk, actor="anna")
+            go()
+            clock.shift(60)
+            market.courses["AAPL"] = RISING
+            market.move_to("85", "85.02")
+            once_planned(monkeypatch, lambda: watch_losses(timezone.now()))
+            go()
+            assert AutopilotBot.objects.get().phase == Phase.LOSS_HOLD
+            assert decided(go())["AAPL"] == ("kept", "loss_limit")
+
     def test_bot_that_a_person_started_before_the_losses_is_held_too(self, market: MarketFeed) -> None:
         with time_machine.travel(NOON, tick=False) as clock:
             bot = made(market, auto_start=False)

@@ -367,6 +367,34 @@ class TestLossHold:
         assert (found.kind.value, found.code) == expected
 
 
+class TestWhatAPersonLetGoOn:
+    """Its score is too low, and a person let it go on: that holds, whatever holds the bot in between."""
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"stand": Stand.KEPT}, ("kept", "started_by_hand")),
+            ({"stand": Stand.LOSS_HOLD, "held": "lost"}, ("kept", "loss_limit")),
+            ({"stand": Stand.LOSS_HOLD}, ("started", "loss_over")),
+            ({"stand": Stand.PAUSED, "said": "It was paused by automatic"}, ("kept", "paused")),
+        ],
+    )
+    @pytest.mark.parametrize("is_flat", [True, False])
+    @pytest.mark.parametrize("is_seen", [True, False])
+    def test_it_is_not_closed(
+        self, changes: dict[str, Any], expected: tuple[str, str], is_flat: bool, is_seen: bool
+    ) -> None:
+        seen = [candidate(score=49)] if is_seen else []
+        found = only(plan(situation(*seen, own=(own(is_kept=True, is_flat=is_flat, **changes),))))
+        assert (found.kind.value, found.code) == expected
+
+    @pytest.mark.parametrize(("is_flat", "expected"), [(True, ("closed", "flat")), (False, ("kept", "leaving"))])
+    def test_one_that_is_on_its_way_out_again_goes(self, is_flat: bool, expected: tuple[str, str]) -> None:
+        bot = own(stand=Stand.LEAVING, is_flat=is_flat)
+        found = only(plan(situation(candidate(score=49), own=(bot,))))
+        assert (found.kind.value, found.code) == expected
+
+
 class TestCutOffBeforeItWasLive:
     @pytest.mark.parametrize(
         ("changes", "said", "score", "expected"),
