@@ -46,7 +46,7 @@ def _about_own(bot: OwnBot, found: Candidate | None, given: Situation) -> Decisi
         return _of(bot, found, Kind.KEPT, "paused", f"{bot.said}. A person has to look at it and start it.")
     if bot.stand == Stand.WAITING:
         return _of(bot, found, Kind.KEPT, "waits_for_start", "It waits for a person to start it: auto-start is off.")
-    if is_low:
+    if found is None or is_low:
         _, why = _fall(found, given.rules)
         text = f"{why}, but a person let it go on: it is closed only once its score had recovered and falls again."
         return _of(bot, found, Kind.KEPT, "started_by_hand", text)

@@ -9,7 +9,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from audit.models import OperatorEvent
-from bots import going_live, hand_orders, manager
+from bots import going_live, manager
 from bots.autopilot import config
 from bots.autopilot.acts import Acts
 from bots.autopilot.config import LIVE_WORDS
@@ -17,6 +17,7 @@ from bots.autopilot.cycle import LEASE, CycleTaken
 from bots.market_data import feeds
 from bots.models import AutopilotBot, AutopilotLosses, Bot, BotStatus, Lease, Order, Phase
 from bots.order_states import OrderStatus
+from bots.shortages import really_there
 from safety import kill_switch, stamp
 from safety.intents import Level, Side
 from safety.models import Notification
@@ -279,8 +280,6 @@ class TestSale:
     def test_whatever_happens_while_the_venue_is_asked_ends_the_sale(
         self, bot: Bot, kraken: KrakenLoopback, monkeypatch: pytest.MonkeyPatch, happens: str
     ) -> None:
-        real = hand_orders.really_there
-
         def late(*given: Any) -> Decimal:
             # The last question before the sale is kept.
             if happens == "started":
@@ -289,9 +288,9 @@ class TestSale:
                 config.change({"close_mode": "manage_out"}, actor="anna", reason="do not sell")
             else:
                 Lease.objects.filter(name=LEASE).update(holder="another", epoch=99)
-            return real(*given)
+            return really_there(*given)
 
-        monkeypatch.setattr(hand_orders, "really_there", late)
+        monkeypatch.setattr("bots.hand_orders.really_there", late)
         if happens == "lost":
             with pytest.raises(CycleTaken):
                 go()
