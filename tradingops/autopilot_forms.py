@@ -47,6 +47,13 @@ GROUPS = (
 )
 
 
+#: What whoever chooses how bots are closed has to know; the page of real money says it, too.
+ONE_POSITION = (
+    "Either way it is about all that the bot holds, also what somebody bought by hand with it: the bot is the autopilot's own "
+    "and has one position. What you buy with a bot of yours it never touches."
+)
+
+
 def _number(label: str, help_text: str, least: int, most: int) -> forms.IntegerField:
     widget = UnfoldAdminTextInputWidget(attrs={"inputmode": "numeric", "autocomplete": "off"})
     return forms.IntegerField(label=label, help_text=help_text, min_value=least, max_value=most, widget=widget)
@@ -125,6 +132,7 @@ class SettingsForm(forms.Form):
             (CloseMode.MANAGE_OUT.value, "buys nothing more, sells by its strategy"),
             (CloseMode.FLATTEN.value, "sells all at once"),
         ],
+        help_text=f"{ONE_POSITION} Its orders that rest are cancelled first.",
     )
     asset_types = forms.MultipleChoiceField(
         label="Kinds of assets",

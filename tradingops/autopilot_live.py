@@ -17,7 +17,7 @@ from safety.kill_switch import read_state
 from safety.permissions import OPERATE_BOT, TRADE_LIVE
 from safety.recent_signin import CODE, PASSWORD, ask
 from tradingops import autopilot_figures
-from tradingops.autopilot_forms import LiveForm
+from tradingops.autopilot_forms import ONE_POSITION, LiveForm
 from tradingops.autopilot_page import SEE, post_only, to_page
 
 
@@ -42,6 +42,7 @@ def go_live_page(request: HttpRequest) -> HttpResponse:
         "form": form,
         "config": config,
         "at_stake": autopilot_figures.at_stake(config, is_live=True),
+        "one_position": ONE_POSITION,
         "blocks": live_blocks(config),
         "venues": _venues(config),
         "replay_count": len(config.universe.get(Venue.REPLAY, ())),

@@ -76,7 +76,10 @@ class AutopilotOut(Output):
     )
     weekly_loss_pct: DecimalText = Field(description="The same in a week from Monday.")
     auto_start: bool = Field(description="A new bot is started at once.")
-    close_mode: str = Field(description="manage_out: no more entries, exits go on; flatten: all is sold at once.")
+    close_mode: str = Field(
+        description="manage_out: no more entries, exits go on; flatten: all is sold at once. All is what the bot holds, "
+        "also what was ordered by hand with it."
+    )
     heartbeat_at: Time | None = Field(description="When its last whole cycle ended; null: never.")
     is_late: bool = Field(description="It is on, and no cycle has ended for more than twice its interval.")
     next_at: Time | None = Field(description="When the next cycle is due; null while it is off.")

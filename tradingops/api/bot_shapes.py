@@ -71,7 +71,7 @@ class BotOut(Output):
     score_min: int = Field(
         description="New entries only while its market's score is at least this; 0: any.", examples=[0]
     )
-    by_autopilot: bool = Field(description="True: the autopilot made it, and may close it.")
+    by_autopilot: bool = Field(description="True: the autopilot made it, and may close it with all that it holds.")
     paper_equity_usd: DecimalText = Field(description="What its paper account began with.")
     status_reason: str = Field(description="Why it was paused or stopped; empty where nobody said.")
     last_error: str = Field(description="What its last failed tick said; empty when none failed since it was started.")
