@@ -11,7 +11,7 @@ from bots.blocks import INTELLIGENCE, Block
 from bots.intelligence.scoring import PARTS
 from bots.intelligence.values import Action, Assessment, Reason, Regime
 from bots.markets import Moment
-from bots.models import Bot, BotDecision, BotStatus
+from bots.models import AutopilotConfig, Bot, BotDecision, BotStatus
 from bots.strategies.registry import UnknownStrategyError
 from bots.strategies.schema import ParamError
 from bots.thoughts import Thoughts
@@ -76,7 +76,19 @@ def why_context(bot: Bot, now: datetime) -> dict[str, Any]:
         "thought": thought,
         "thought_problem": problem,
         "decisions": decisions_until(bot, now),
+        "entries_from": entries_from(bot),
     }
+
+
+def entries_from(bot: Bot) -> str:
+    """Return from which score on a bot makes entries, and why from that one; an empty text for one that has no least score."""
+    score = f"this bot enters from {bot.score_min} on" if bot.score_min else "this bot enters at any score"
+    if not bot.by_autopilot:
+        return score if bot.score_min else ""
+    wanted = AutopilotConfig.objects.filter(pk=1).values_list("score_demote", flat=True).first()
+    if wanted == bot.score_min:
+        return f"{score}, as the autopilot's settings say"
+    return f"{score}, which is its own figure and does not follow the autopilot's settings ({wanted})"
 
 
 def _thought_now(bot: Bot, now: datetime) -> tuple[Shown | None, str]:

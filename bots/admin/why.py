@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from audit.models import OperatorEvent, OrderEvent
 from bots.admin.bot_views import get_bot, page_context
-from bots.admin.thoughts_shown import decisions_until, why_context
+from bots.admin.thoughts_shown import decisions_until, entries_from, why_context
 from bots.models import Bot, BotDecision
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def why_page(model_admin: "BotAdmin", request: HttpRequest, bot_id: int) -> Http
         "at": at,
         "problem": problem,
         "typed": request.GET.get("at", "")[:TIME_CHARS_MAX],
+        "entries_from": entries_from(bot),
         "around_min": AROUND // timedelta(minutes=1),
     }
     if at is not None:

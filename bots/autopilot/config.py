@@ -60,7 +60,8 @@ def is_about_real_money(config: AutopilotConfig) -> bool:
 def change(wanted: Mapping[str, Any], *, actor: str, reason: str, may_be_real_money: bool = True) -> AutopilotConfig:
     """Change what is named, with one audit row for each that is new, and return all of it.
 
-    None leaves a field as it is. A profile brings its slots and scores, unless they are named beside it. After a change it is due
+    None leaves a field as it is. Its bots make entries from the new ``score_demote`` on, but for those to which a person gave a
+    least score of their own. A profile brings its slots and scores, unless they are named beside it. After a change it is due
     at once. New symbols are looked up at their venues, so not to be called inside a transaction. Without ``may_be_real_money``
     the caller took it to be about paper when he asked for the rights: where it is about real money by then, nothing is changed.
     Raises AutopilotConfigError.
@@ -80,6 +81,7 @@ def change(wanted: Mapping[str, Any], *, actor: str, reason: str, may_be_real_mo
             setattr(config, name, value)
         check(config)
         config.save()
+        _carry_score(before["score_demote"], config.score_demote, actor)
         for name in CHANGEABLE:
             _audit(name, before[name], getattr(config, name), actor, reason)
         if any(before[name] != getattr(config, name) for name in CHANGEABLE):
@@ -147,6 +149,18 @@ def set_paper(*, actor: str, reason: str = "") -> AutopilotConfig:
 def _slots_for(profile: Mapping[str, int], config: AutopilotConfig) -> dict[str, int]:
     """Return what a profile sets. A cap per sector that would not fit its slots any more comes down with them."""
     return {**profile, "sector_slots": min(config.sector_slots, profile["slots"])}
+
+
+def _carry_score(old: int, new: int, actor: str) -> None:
+    """Let its bots make entries from the new score on. The settings are locked, and each bot is by its id, as everywhere."""
+    if old == new:
+        return
+    mine = Bot.objects.select_for_update(no_key=True).filter(by_autopilot=True, score_min=old)
+    for bot in mine.exclude(status=BotStatus.ARCHIVED).order_by("pk"):
+        what, why = f"bot:{bot.pk} {bot.name}", "score_demote of the autopilot was changed"
+        record(OperatorEventRecord(actor, "bot_score_min_changed", what, str(old), str(new), why))
+        bot.score_min, bot.revision = new, bot.revision + 1
+        bot.save(update_fields=["score_min", "revision"])
 
 
 def _set_dry_run(config: AutopilotConfig, *, dry_run: bool, actor: str, reason: str) -> None:

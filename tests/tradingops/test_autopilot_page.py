@@ -180,6 +180,15 @@ class TestPage:
         scanned(second, 51)
         assert "SPY REPLAY WATCH 66" in text_of(desk, PART)
 
+    @pytest.mark.parametrize(("score", "is_said"), [(60, False), (59, True), (0, True)])
+    def test_bot_that_enters_from_a_score_of_its_own_says_both(self, desk: Desk, score: int, is_said: bool) -> None:
+        choose(enabled=True, score_demote=60)
+        bot = own_bot("Autopilot one")
+        Bot.objects.filter(pk=bot.pk).update(score_min=score)
+        said = f"It enters from score {score} on, which is its own figure: the settings say 60"
+        assert (said in text_of(desk, PART)) is is_said
+        assert ("its own figure" in text_of(desk, f"/admin/bots/bot/{bot.pk}/change/")) is is_said
+
     def test_decisions_cycles_and_bots_say_why(self, desk: Desk) -> None:
         choose(enabled=True)
         bot = own_bot("Autopilot one", capital_usd=Decimal(250))
@@ -467,6 +476,26 @@ class TestSettings:
         assert config().slots == 2
 
 
+class TestWhatClosingSells:
+    """A bot has one position: who chooses how bots are closed, or lets it trade live, reads that it is sold as a whole."""
+
+    SAID = "it is about all that the bot holds, also what somebody bought by hand with it"
+
+    def test_settings_say_it_where_the_mode_is_chosen(self, desk: Desk) -> None:
+        assert re.search(
+            rf"A bot whose score fell .{{0,200}} sells all at once .{{0,40}} Either way {self.SAID}",
+            text_of(desk, SETTINGS),
+        )
+
+    def test_page_of_real_money_says_it_beside_the_words_to_type(
+        self, desk: Desk, kraken: KrakenLoopback, settings: Settings
+    ) -> None:
+        live_desk(kraken, settings)
+        choose(universe={"kraken": ["BTC/USD"]}, close_mode="flatten")
+        password_given(desk)
+        assert f"a bot then sells all at once. Either way {self.SAID}" in text_of(desk, LIVE)
+
+
 class TestActs:
     def test_switched_on_only_with_symbols(self, desk: Desk) -> None:
         (told,) = desk.told(SWITCH, {"enabled": "1"})
@@ -509,6 +538,22 @@ class TestActs:
         assert desk.told(RUN)[-1].startswith("No cycle was run. A cycle of the autopilot is under way already.")
         other.release()
         assert not AutopilotCycle.objects.exists()
+
+    def test_cycle_in_which_an_act_failed_says_so_and_what_it_came_to(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def breaks(*_: object) -> Decimal:
+            raise ZeroDivisionError("no such thing")
+
+        choose(enabled=True, score_min=0, score_demote=0, total_capital_usd=Decimal(1000))
+        monkeypatch.setattr("tests.bots.builders.ScriptedFeed.mark", breaks)
+        (told,) = desk.told(RUN)
+        assert told.startswith(
+            f"The cycle failed: 1 act failed, what else was decided was done: created {SYMBOL}: ZeroDivision"
+        )
+        assert told.endswith(" It came to: failed 1, scanned 1.")
+        page = text_of(desk, PAGE)
+        assert re.search(rf"FAILED {SYMBOL} \d+ It was to be created .* which is a fault: ZeroDivisionError", page)
 
     def test_cycle_that_fails_says_why(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         choose(enabled=True)

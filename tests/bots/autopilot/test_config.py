@@ -4,20 +4,25 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from audit.models import OperatorEvent
+from bots import manager
+from bots.admin.thoughts_shown import entries_from, why_context
 from bots.autopilot import config
 from bots.autopilot.checks import AutopilotConfigError, check
 from bots.autopilot.choices import capital_usd_min, strategy_for
 from bots.autopilot.config import LIVE_WORDS, AutopilotLiveRefused
 from bots.autopilot.sectors import asset_type, sector
-from bots.models import AutopilotConfig, AutopilotState
+from bots.models import AutopilotConfig, AutopilotState, Bot, BotStatus
 from bots.strategies import registry
 from safety import kill_switch, stamp
 from safety.intents import Level
 from tests.bots.autopilot.conftest import switch_on
-from tests.bots.autopilot.market import MarketFeed
+from tests.bots.autopilot.market import RANGING, MarketFeed
+from tests.bots.autopilot.test_cycle import made, own
+from tests.bots.builders import actions_on, make_bot
 from tests.bots.live import open_gates, ready
 from tests.conftest import CommittedDatabase
 
@@ -31,6 +36,68 @@ def wrong(**changes: Any) -> list[str]:
     except AutopilotConfigError as error:
         return [name for name, _ in error.problems]
     return []
+
+
+class TestLeastScoreOfItsBots:
+    """Its bots make entries from score_demote on, as the settings have it now."""
+
+    def test_it_follows_the_settings_with_an_audit_row_and_nobody_elses_does(self, market: MarketFeed) -> None:
+        bot, annas = made(market), make_bot("annas", symbol="SPY")
+        Bot.objects.filter(pk=annas.pk).update(score_min=50)
+        gone = Bot.objects.create(
+            name="gone", venue="replay", symbol="SPX", strategy="smart_dca", capital_usd=Decimal(100), by_autopilot=True,
+            score_min=50, status=BotStatus.ARCHIVED,
+        )  # fmt: skip
+        config.change({"score_demote": 40}, actor="anna", reason="bolder")
+        assert own().score_min == 40
+        assert own().revision == bot.revision + 1
+        assert actions_on(own())[-1] == ("bot_score_min_changed", "anna", "50", "40")
+        for other in (annas, gone):
+            other.refresh_from_db()
+            assert other.score_min == 50
+        config.change({"slots": 5}, actor="anna", reason="more")
+        assert own().revision == bot.revision + 1
+
+    def test_profile_carries_it_too_and_a_refused_change_does_not(self, market: MarketFeed) -> None:
+        made(market)
+        config.change({"profile": "aggressive"}, actor="anna", reason="bolder")
+        assert own().score_min == AutopilotConfig.objects.get().score_demote == 40
+        with pytest.raises(AutopilotConfigError):
+            config.change({"score_demote": 99}, actor="anna", reason="too much")
+        assert own().score_min == 40
+
+    def test_one_that_a_person_gave_a_figure_of_its_own_keeps_it_and_says_so(self, market: MarketFeed) -> None:
+        bot = made(market)
+        assert entries_from(bot) == "this bot enters from 50 on, as the autopilot's settings say"
+        bot.score_min = 70
+        manager.update(bot, actor="anna")
+        config.change({"score_demote": 40}, actor="anna", reason="bolder")
+        assert own().score_min == 70
+        assert entries_from(own()) == (
+            "this bot enters from 70 on, which is its own figure and does not follow the autopilot's settings (40)"
+        )
+
+    @pytest.mark.parametrize(("score", "text"), [(0, ""), (30, "this bot enters from 30 on")])
+    def test_bot_of_a_person_says_its_own_alone(self, market: MarketFeed, score: int, text: str) -> None:
+        bot = make_bot("annas", symbol="SPY")
+        bot.score_min = score
+        assert entries_from(bot) == text
+
+    def test_what_is_thought_of_a_running_bots_market_goes_by_the_settings_as_they_are(
+        self, market: MarketFeed
+    ) -> None:
+        made(market)
+        market.courses["AAPL"] = RANGING
+
+        def allowed() -> tuple[str, bool]:
+            found = why_context(own(), timezone.now())["thought"]
+            return found.action, any(one.code.endswith("SCORE_BELOW_MIN") for one in found.blocks)
+
+        assert allowed() == ("trade_allowed", False)
+        config.change({"score_demote": 79}, actor="anna", reason="only the best")
+        assert allowed() == ("manage_only", True)
+        config.change({"score_demote": 10}, actor="anna", reason="any")
+        assert allowed() == ("trade_allowed", False)
 
 
 class TestFields:
