@@ -391,6 +391,6 @@ def _close_intent(bot: Bot, quantity: Decimal, actor: str, now: datetime) -> Ord
         is_live=bot.is_live,
         created_at=now,
         leg="close",
-        reason="Close the position now, asked for by hand",
+        reason=f"Close the position now, asked for by {actor}",
         actor=actor,
     )
