@@ -107,7 +107,9 @@ def close_at_venue(bot_id: int, *, actor: str, guard: Callable[[Bot], object] | 
             "There is nothing left to close: what rested was sold meanwhile, or its shares were changed (see Reconciliation). "
             "The bot is paused."
         )
-    wanted = HandOrder(Side.SELL, OrderType.MARKET, quantity, None, True, f"Close the position now, asked for by {actor}")
+    wanted = HandOrder(
+        Side.SELL, OrderType.MARKET, quantity, None, True, f"Close the position now, asked for by {actor}"
+    )
     intent = _intent(bot, wanted, actor, leg="close", once=Once(new_order_id(), timezone.now()))
     return executor.submit_to_venue(intent, market_of(bot), guard=guard)
 
