@@ -3,12 +3,12 @@
 Which limit holds depends on how far the account is verified; a person says so in the console, and the smallest is assumed.
 """
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bots.brokers import budget
 from bots.brokers.budget import Limit, Purpose
+from bots.instant import Instant
 from bots.models import KrakenTier, VenueAccess
 
 
@@ -65,7 +65,7 @@ class KrakenBudget:
 
     def __init__(self, account: str) -> None:
         self.account = account
-        self._known: tuple[float, Tier] | None = None
+        self._known: tuple[Instant, Tier] | None = None
 
     def take(self, method: str, purpose: Purpose, engine: EngineCall | None = None) -> int:
         """Count a request that is about to leave, and return 0; or return how long to wait, in ms. Raises django.db.Error.
@@ -101,9 +101,8 @@ class KrakenBudget:
 
     def tier(self) -> Tier:
         """Return the tier that a person chose, as read at most ``TIER_KEPT_S`` ago. Raises django.db.Error."""
-        now_s = time.monotonic()
-        if self._known is None or now_s - self._known[0] > TIER_KEPT_S:
-            self._known = (now_s, tier_of(self.account))
+        if self._known is None or self._known[0].elapsed_s() > TIER_KEPT_S:
+            self._known = (Instant(), tier_of(self.account))
         return self._known[1]
 
 

@@ -1,7 +1,6 @@
 """What Kraken says of its symbols: how it names them, and what an order in one has to obey."""
 
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -9,6 +8,7 @@ from typing import Any
 
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.outcomes import CallFailed, Failure, Kind
+from bots.instant import Instant
 from safety.intents import InstrumentRules, MarketStatus
 
 VENUE = "kraken"
@@ -68,7 +68,7 @@ class Pairs:
         self._address = client.base_url
         self._lock = threading.Lock()
         self._book: PairBook | None = None
-        self._asked_at: int | None = None
+        self._asked_at: Instant | None = None
         self._failure: CallFailed | None = None
 
     def book(self, *, timeout_ms: int) -> PairBook:
@@ -114,7 +114,7 @@ class Pairs:
         if self._asked_at is None:
             return True
         kept_s = KEPT_S if self._failure is None else FAILURE_KEPT_S
-        return time.monotonic_ns() - self._asked_at > kept_s * 10**9
+        return self._asked_at.elapsed_s() > kept_s
 
     def _last_known(self) -> PairBook | None:
         """Return what was listed here last, or, before that, what anybody in this process was told at the same address."""
@@ -127,7 +127,7 @@ class Pairs:
             _last[self._address] = found
         except CallFailed as failed:
             self._failure = failed
-        self._asked_at = time.monotonic_ns()
+        self._asked_at = Instant()
 
 
 def parse_pairs(result: Mapping[str, Any], client: KrakenClient) -> PairBook:

@@ -16,12 +16,15 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from bots.instant import Instant
+
 #: How long the connection itself may take. A request that never connected was surely not sent.
 CONNECT_MS_MAX = 2_000
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
-#: When this thread's request has to be over, on the monotonic clock.
+#: When this thread's request has to be over, on the monotonic clock; and when it began, and how long it may take.
 _give_up_at: ContextVar[float] = ContextVar("give_up_at")
+_may_take: ContextVar[tuple[Instant, float]] = ContextVar("may_take")
 
 
 class OneShotSession(requests.Session):
@@ -37,14 +40,16 @@ class OneShotSession(requests.Session):
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Send one request. ``timeout``, in seconds, holds for the whole exchange, from the connection to the last byte."""
         timeout_s = kwargs.pop("timeout")
-        give_up_at = time.monotonic() + timeout_s
+        began = Instant()
+        give_up_at = began.monotonic_s + timeout_s
         connect_s = min(timeout_s, CONNECT_MS_MAX / 1000)
         kwargs |= {"allow_redirects": False, "stream": True, "timeout": (connect_s, timeout_s)}
-        token = _give_up_at.set(give_up_at)
+        tokens = _give_up_at.set(give_up_at), _may_take.set((began, timeout_s))
         try:
             response = super().request(method, url, *args, **kwargs)
         finally:
-            _give_up_at.reset(token)
+            _give_up_at.reset(tokens[0])
+            _may_take.reset(tokens[1])
         try:
             response._content = _read(response.raw, give_up_at)
         except urllib3.exceptions.HTTPError as error:
@@ -78,8 +83,12 @@ class _BoundedResponse(http.client.HTTPResponse):
 
 
 def _check_connected_in_time() -> None:
-    """Return quietly while a request may still be sent. Raises ConnectTimeoutError: names and addresses may take longer."""
-    if time.monotonic() > _give_up_at.get():
+    """Return quietly while a request may still be sent. Raises ConnectTimeoutError: names and addresses may take longer.
+
+    By both clocks: a machine that slept meanwhile must not send the order of hours ago.
+    """
+    began, timeout_s = _may_take.get()
+    if began.elapsed_s() > timeout_s:
         raise urllib3.exceptions.ConnectTimeoutError("the connection came too late: nothing was sent")
 
 

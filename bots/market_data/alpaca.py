@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from bots.brokers.alpaca_budget import note_asked
 from bots.brokers.alpaca_client import AlpacaClient, unsound
+from bots.instant import Instant
 from bots.market_data import alpaca_bars as bars
 from bots.market_data.alpaca_assets import VENUE, Assets, Stock
 from bots.market_data.alpaca_candles import Candles
@@ -68,9 +69,9 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """What Alpaca's clock said at a moment of ours (monotonic)."""
+    """What Alpaca's clock said at a moment of ours."""
 
-    asked_at: float
+    asked_at: Instant
     is_open: bool
     next_open: datetime
     next_close: datetime
@@ -99,7 +100,7 @@ class AlpacaFeed:
         self._lock = threading.Lock()
         self._wanted: dict[str, float] = {}
         self._ticks: dict[str, deque[Tick]] = {}
-        self._ticked_at: dict[str, float] = {}
+        self._ticked_at: dict[str, Instant] = {}
         self._clock: _Clock | None = None
         self._candles = Candles(self._data, self._fetcher, sessions_at)
 
@@ -160,19 +161,15 @@ class AlpacaFeed:
         # The second try is for a fetch that was under way before this symbol was wanted.
         for _ in range(2):
             self._wanted[symbol] = time.monotonic()
-            # A machine that slept has a clock on the wall that went on, and a monotonic one that did not: both are asked.
-            if time.monotonic() - self._ticked_at.get(symbol, -fresh_s) < fresh_s and self._last_tick(symbol):
+            ticked_at = self._ticked_at.get(symbol)
+            if ticked_at is not None and ticked_at.elapsed_s() < fresh_s:
                 break
             problem = self._fetcher.run("its quotes", self._fetch_ticks)
-        tick = self._last_tick(symbol)
-        if tick is None:
-            raise MarketDataError(f"There is no quote of {symbol} from Alpaca: {problem or 'it gives none'}.")
-        return Quote(VENUE, symbol, tick.bid, tick.ask, tick.quoted_at, VENUE)
-
-    def _last_tick(self, symbol: str) -> Tick | None:
-        """Return the last look at ``symbol``; None where it is too old to be told of."""
         ticks = self._ticks.get(symbol)
-        return ticks[-1] if ticks and timezone.now() - ticks[-1].looked_at <= LOOK_KEPT else None
+        if not ticks or timezone.now() - ticks[-1].looked_at > LOOK_KEPT:
+            raise MarketDataError(f"There is no quote of {symbol} from Alpaca: {problem or 'it gives none'}.")
+        tick = ticks[-1]
+        return Quote(VENUE, symbol, tick.bid, tick.ask, tick.quoted_at, VENUE)
 
     def mark(self, symbol: str, now: datetime) -> Decimal:
         """Return the last price of the session, held between bid and offer while the market is open and both are quoted.
@@ -222,7 +219,7 @@ class AlpacaFeed:
         """Return up to ``count_max`` closed candles (BARS_MAX are kept), oldest first; read-only and shared.
 
         Until the next candle closes, equal questions get the same object. The one that has just closed comes a moment later:
-        it is fetched while the ones before it are given.
+        it is fetched while the ones before it are given. What nobody asked for in the time of two candles is waited for.
         """
         if timeframe not in bars.NAMES:
             raise MarketDataError(f"Alpaca has no candles of {timeframe}: choose {', '.join(bars.NAMES)}")
@@ -232,20 +229,20 @@ class AlpacaFeed:
 
     def _venue_clock(self, now: datetime) -> _Clock:
         clock, problem = self._clock, ""
-        age_s = CLOCK_KEPT_S if clock is None else time.monotonic() - clock.asked_at
+        age_s = CLOCK_KEPT_S if clock is None else clock.asked_at.elapsed_s()
         if clock is None or age_s >= CLOCK_KEPT_S:
             problem = self._fetcher.run("its clock", self._fetch_clock)
         elif age_s >= CLOCK_FRESH_S or (clock.turned(now) and age_s >= 1):
             self._fetcher.start("its clock", self._fetch_clock)
         clock = self._clock
-        if clock is None or time.monotonic() - clock.asked_at > CLOCK_KEPT_S:
+        if clock is None or clock.asked_at.elapsed_s() > CLOCK_KEPT_S:
             raise MarketDataError(f"Whether Alpaca is open is not known: {problem or 'it does not say'}.")
         return clock
 
     # What follows runs on the fetcher's threads.
 
     def _fetch_clock(self) -> None:
-        asked_at = time.monotonic()
+        asked_at = Instant()
         raw = self._trading.ask("GET", "/clock", timeout_ms=REQUEST_MS)
         try:
             is_open, times = raw["is_open"], (moment(raw["next_open"]), moment(raw["next_close"]))
@@ -264,16 +261,16 @@ class AlpacaFeed:
                 self._ticks = {symbol: ticks for symbol, ticks in self._ticks.items() if symbol in self._wanted}
         for first in range(0, len(wanted), SYMBOLS_AT_ONCE):
             some = wanted[first : first + SYMBOLS_AT_ONCE]
-            looked_at, asked = timezone.now(), time.monotonic()
+            asked = Instant()
             params = {"symbols": ",".join(some), "feed": bars.SOURCE}
             answer = self._data.ask("GET", "/stocks/snapshots", params=params, timeout_ms=REQUEST_MS)
             if not isinstance(answer, dict):
                 raise unsound("a snapshot")
             for symbol in some:
-                self._keep_tick(symbol, answer.get(symbol), looked_at, asked)
+                self._keep_tick(symbol, answer.get(symbol), asked)
 
-    def _keep_tick(self, symbol: str, raw: Any, looked_at: datetime, asked: float) -> None:
-        tick = read_tick(raw, looked_at)
+    def _keep_tick(self, symbol: str, raw: Any, asked: Instant) -> None:
+        tick = read_tick(raw, asked.wall)
         if tick is None:
             return
         with self._lock:

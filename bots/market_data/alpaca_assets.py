@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -12,6 +11,7 @@ from urllib.parse import quote
 
 from bots.brokers.alpaca_client import AlpacaClient, unsound
 from bots.brokers.outcomes import CallFailed, Kind
+from bots.instant import Instant
 from safety.intents import InstrumentRules
 
 VENUE = "alpaca"
@@ -50,9 +50,9 @@ class Assets:
     def __init__(self, client: AlpacaClient) -> None:
         self._client = client
         self._lock = threading.Lock()
-        self._all: tuple[float, Mapping[str, Stock]] | None = None
-        self._ones: dict[str, tuple[float, Stock]] = {}
-        self._missing: dict[str, float] = {}
+        self._all: tuple[Instant, Mapping[str, Stock]] | None = None
+        self._ones: dict[str, tuple[Instant, Stock]] = {}
+        self._missing: dict[str, Instant] = {}
 
     def known(self, symbol: str) -> Stock | None:
         """Return one stock as it was last told of, without asking Alpaca; None when it never was."""
@@ -64,12 +64,12 @@ class Assets:
     def is_missing(self, symbol: str) -> bool:
         """Return whether this is no symbol of a stock, or Alpaca said lately that it has none of this name."""
         asked_at = self._missing.get(symbol)
-        return SYMBOL.fullmatch(symbol) is None or (asked_at is not None and time.monotonic() - asked_at < ONE_KEPT_S)
+        return SYMBOL.fullmatch(symbol) is None or (asked_at is not None and asked_at.elapsed_s() < ONE_KEPT_S)
 
     def is_due(self, symbol: str) -> bool:
         """Return whether one stock is to be asked for anew."""
-        asked_at = [one[0] for one in (self._ones.get(symbol), self._all) if one is not None]
-        return not asked_at or time.monotonic() - max(asked_at) > ONE_KEPT_S
+        told = [one[0] for one in (self._ones.get(symbol), self._all) if one is not None]
+        return all(asked_at.elapsed_s() > ONE_KEPT_S for asked_at in told)
 
     def listed(self) -> Mapping[str, Stock] | None:
         """Return every stock that can be traded, without asking Alpaca; None when the list was never fetched."""
@@ -77,11 +77,11 @@ class Assets:
 
     def is_list_due(self) -> bool:
         """Return whether the list is to be fetched anew."""
-        return self._all is None or time.monotonic() - self._all[0] > LIST_KEPT_S
+        return self._all is None or self._all[0].elapsed_s() > LIST_KEPT_S
 
     def fetch_one(self, symbol: str) -> None:
         """Ask for one stock, whose symbol has to be one. Raises CallFailed, also when Alpaca has no such stock."""
-        asked_at = time.monotonic()
+        asked_at = Instant()
         try:
             raw = self._client.ask("GET", f"/assets/{quote(symbol, safe='')}", timeout_ms=REQUEST_MS)
         except CallFailed as failed:
@@ -101,7 +101,7 @@ class Assets:
 
     def fetch_list(self) -> None:
         """Ask for every stock that can be traded. Raises CallFailed."""
-        asked_at = time.monotonic()
+        asked_at = Instant()
         params = {"status": "active", "asset_class": "us_equity"}
         found = read_assets(self._client.ask("GET", "/assets", params=params, timeout_ms=LIST_MS))
         with self._lock:

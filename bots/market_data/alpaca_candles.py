@@ -11,8 +11,10 @@ from django.utils import timezone
 
 from bots.brokers.alpaca_client import AlpacaClient, unsound
 from bots.brokers.outcomes import CallFailed
+from bots.instant import Instant
 from bots.market_data import alpaca_bars as bars
 from bots.market_data.base import CandleSeries, MarketDataError
+from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
 from bots.market_data.market_hours import Sessions
 from bots.market_data.series_parts import SeriesParts
@@ -33,10 +35,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A series, when it was last asked for (monotonic), and how often in vain since a bar was new."""
+    """A series, when it was last asked for, and how often in vain since a bar was new."""
 
     series: CandleSeries
-    asked_at: float
+    asked_at: Instant
     in_vain: int = 0
 
 
@@ -61,21 +63,26 @@ class Candles:
             problem = self._fetcher.run(name, lambda: self._fetch_whole(symbol, timeframe))
             kept = self._kept.get(key)
         elif self._is_due(kept, now):
-            self._fetcher.start(f"the new {timeframe} bars", lambda: self._fetch_new(timeframe, now))
+            # Of a machine that slept the next order must not be decided by what was before.
+            is_old = kept.asked_at.elapsed_s() >= 2 * TIMEFRAME_S[timeframe]
+            fetch = self._fetcher.run if is_old else self._fetcher.start
+            fetch(f"the new {timeframe} bars", lambda: self._fetch_new(timeframe, now))
+            kept = self._kept.get(key)
         if kept is None:
             raise MarketDataError(f"There are no candles of {symbol} from Alpaca: {problem or 'it gives none'}.")
         return self._parts.last(kept.series, count_max)
 
     def _is_due(self, kept: _Kept, now: datetime) -> bool:
         """Return whether a candle must have closed since, and it was not asked for just now."""
-        if time.monotonic() - kept.asked_at < min(AGAIN_S * 2**kept.in_vain, AGAIN_S_MAX):
+        if kept.asked_at.elapsed_s() < min(AGAIN_S * 2**kept.in_vain, AGAIN_S_MAX):
             return False
         return not len(kept.series) or now >= bars.closes_next(kept.series, self._sessions_at(now))
 
     # What follows runs on the fetcher's threads.
 
     def _fetch_whole(self, symbol: str, timeframe: str) -> None:
-        asked_at, now = time.monotonic(), timezone.now()
+        asked_at = Instant()
+        now = asked_at.wall
         rows = self._pages(bars.newest_first(symbol, timeframe, now), bars.BARS_MAX).get(symbol, [])
         series = bars.read_bars(rows, symbol, timeframe, self._sessions_at(now), now)
         before = self._kept.get((symbol, timeframe))
@@ -83,7 +90,7 @@ class Candles:
 
     def _fetch_new(self, timeframe: str, now: datetime) -> None:
         """Fetch what is new of every wanted series of a timeframe that is due, in as few requests as can be."""
-        asked_at, failure = time.monotonic(), None
+        asked_at, failure = Instant(), None
         due = {symbol: kept for symbol, kept in self._of(timeframe) if self._is_due(kept, now)}
         # One that has nothing yet would drag the others back to where records begin.
         empty = [symbol for symbol, kept in due.items() if not len(kept.series)]
@@ -102,7 +109,7 @@ class Candles:
         if failure is not None:
             raise failure
 
-    def _add(self, kept: _Kept, rows: list[Any], asked_at: float, now: datetime) -> None:
+    def _add(self, kept: _Kept, rows: list[Any], asked_at: Instant, now: datetime) -> None:
         old = kept.series
         new = bars.read_bars(rows, old.symbol, old.timeframe, self._sessions_at(now), now)
         if bars.is_split(old, new):
@@ -110,7 +117,7 @@ class Candles:
             return
         self._keep(old.symbol, old.timeframe, kept, bars.joined(old, new), asked_at)
 
-    def _keep(self, symbol: str, timeframe: str, before: _Kept | None, series: CandleSeries, asked_at: float) -> None:
+    def _keep(self, symbol: str, timeframe: str, before: _Kept | None, series: CandleSeries, asked_at: Instant) -> None:
         is_news = before is None or bars.ends_at(before.series) != bars.ends_at(series)
         in_vain = 0 if is_news or before is None else min(before.in_vain + 1, DOUBLED_MAX)
         self._kept[symbol, timeframe] = _Kept(series, asked_at, in_vain)

@@ -21,6 +21,7 @@ from django.utils import timezone
 from bots.brokers.kraken_client import KrakenClient
 from bots.brokers.kraken_pairs import VENUE, Pair, Pairs
 from bots.brokers.outcomes import CallFailed, Failure, Kind
+from bots.instant import Instant
 from bots.market_data.base import DAY_S, CandleSeries, MarketDataError, Traded, UnknownSymbolError, price_above_zero
 from bots.market_data.datasets import TIMEFRAME_S
 from bots.market_data.fetcher import Fetcher
@@ -55,10 +56,10 @@ STATUSES = {
 
 @dataclass(frozen=True, slots=True)
 class _Candles:
-    """A symbol's closed candles as they were fetched; ``asked_at`` is monotonic."""
+    """A symbol's closed candles as they were fetched."""
 
     series: CandleSeries
-    asked_at: float
+    asked_at: Instant
 
 
 class KrakenFeed:
@@ -73,8 +74,8 @@ class KrakenFeed:
         self._lock = threading.Lock()
         self._wanted: dict[str, float] = {}
         self._ticks: dict[str, deque[Tick]] = {}
-        self._ticked_at: dict[str, float] = {}
-        self._status: tuple[float, MarketStatus] | None = None
+        self._ticked_at: dict[str, Instant] = {}
+        self._status: tuple[Instant, MarketStatus] | None = None
         self._candles: dict[tuple[str, str], _Candles] = {}
         self._parts = SeriesParts()
 
@@ -123,20 +124,15 @@ class KrakenFeed:
         # The second try is for a fetch that was under way before this symbol was wanted.
         for _ in range(2):
             self._wanted[pair.symbol] = time.monotonic()
-            # A machine that slept has a clock on the wall that went on, and a monotonic one that did not: both are asked.
-            is_fresh = time.monotonic() - self._ticked_at.get(pair.symbol, -QUOTE_FRESH_S) < QUOTE_FRESH_S
-            if is_fresh and self._last_tick(pair.symbol):
+            ticked_at = self._ticked_at.get(pair.symbol)
+            if ticked_at is not None and ticked_at.elapsed_s() < QUOTE_FRESH_S:
                 break
             problem = self._fetcher.run("the ticker", self._fetch_ticks)
-        tick = self._last_tick(pair.symbol)
-        if tick is None:
+        ticks = self._ticks.get(pair.symbol)
+        if not ticks or timezone.now() - ticks[-1].seen_at > QUOTE_KEPT:
             raise MarketDataError(f"There is no quote of {symbol} from Kraken: {problem or 'it gives none'}.")
+        tick = ticks[-1]
         return Quote(VENUE, symbol, tick.bid, tick.ask, tick.seen_at, VENUE)
-
-    def _last_tick(self, symbol: str) -> Tick | None:
-        """Return the last look at ``symbol``; None where it is too old to be told of."""
-        ticks = self._ticks.get(symbol)
-        return ticks[-1] if ticks and timezone.now() - ticks[-1].seen_at <= QUOTE_KEPT else None
 
     def mark(self, symbol: str, now: datetime) -> Decimal:
         """Return the bid."""
@@ -155,14 +151,14 @@ class KrakenFeed:
         """Return what Kraken does with orders in ``symbol``: the symbol's own status where the whole venue is open."""
         pair = self._pair(symbol)
         status = self._status
-        age_s = time.monotonic() - status[0] if status is not None else STATUS_KEPT_S
+        age_s = status[0].elapsed_s() if status is not None else STATUS_KEPT_S
         problem = ""
         if age_s >= STATUS_KEPT_S:
             problem = self._fetcher.run("its status", self._fetch_status)
         elif age_s >= STATUS_FRESH_S:
             self._fetcher.start("its status", self._fetch_status)
         status = self._status
-        if status is None or time.monotonic() - status[0] > STATUS_KEPT_S:
+        if status is None or status[0].elapsed_s() > STATUS_KEPT_S:
             raise MarketDataError(f"Whether Kraken is open is not known: {problem or 'it does not say'}.")
         return pair.market if status[1] == MarketStatus.OPEN else status[1]
 
@@ -170,7 +166,7 @@ class KrakenFeed:
         """Return up to ``count_max`` closed candles (Kraken keeps 719), oldest first; read-only and shared.
 
         Until the next candle closes, equal questions get the same object. The one that has just closed comes a moment later:
-        it is fetched while the ones before it are given.
+        it is fetched while the ones before it are given. What nobody asked for in the time of two candles is waited for.
         """
         if timeframe not in TIMEFRAME_S:
             raise MarketDataError(f"Kraken has no candles of {timeframe}: choose {', '.join(TIMEFRAME_S)}")
@@ -180,7 +176,9 @@ class KrakenFeed:
         problem, kept = "", self._candles.get(key)
         if kept is None or self._is_due(kept, bar_s, now):
             name = f"the {timeframe} candles of {symbol}"
-            fetch = self._fetcher.run if kept is None else self._fetcher.start
+            # Of a machine that slept the next order must not be decided by what was before.
+            is_old = kept is None or kept.asked_at.elapsed_s() >= 2 * bar_s
+            fetch = self._fetcher.run if is_old else self._fetcher.start
             problem = fetch(name, lambda: self._fetch_candles(pair, timeframe))
             kept = self._candles.get(key)
         if kept is None:
@@ -191,7 +189,7 @@ class KrakenFeed:
         """Return whether a candle must have closed since, and it was not asked for just now."""
         opened_at = kept.series.opened_at
         next_closes = int(opened_at[-1]) + 2 * bar_s if len(opened_at) else 0
-        return now.timestamp() >= next_closes and time.monotonic() - kept.asked_at >= CANDLES_AGAIN_S
+        return now.timestamp() >= next_closes and kept.asked_at.elapsed_s() >= CANDLES_AGAIN_S
 
     def _pair(self, symbol: str) -> Pair:
         found = self._all_pairs().get(symbol)
@@ -217,8 +215,9 @@ class KrakenFeed:
         self._pairs.raise_failure()
 
     def _fetch_status(self) -> None:
+        asked = Instant()
         name = self._client.public("get_systemstatus", {}, timeout_ms=REQUEST_MS).get("status")
-        self._status = (time.monotonic(), STATUSES.get(str(name), MarketStatus.CLOSED))
+        self._status = (asked, STATUSES.get(str(name), MarketStatus.CLOSED))
 
     def _fetch_ticks(self) -> None:
         oldest = time.monotonic() - WANTED_S
@@ -228,14 +227,14 @@ class KrakenFeed:
             return
         pairs = [book.by_symbol[symbol] for symbol in self._wanted if symbol in book.by_symbol]
         for some in _chunks(pairs):
-            seen_at, asked = timezone.now(), time.monotonic()
+            asked = Instant()
             names = ",".join(pair.id for pair in some)
             answer = self._client.public("get_ticker", {"pair": names}, timeout_ms=REQUEST_MS)
             for pair in some:
-                self._keep_tick(pair, answer.get(pair.id), seen_at, asked)
+                self._keep_tick(pair, answer.get(pair.id), asked)
 
-    def _keep_tick(self, pair: Pair, raw: Any, seen_at: datetime, asked: float) -> None:
-        tick = read_tick(raw, seen_at) if isinstance(raw, dict) else None
+    def _keep_tick(self, pair: Pair, raw: Any, asked: Instant) -> None:
+        tick = read_tick(raw, asked.wall) if isinstance(raw, dict) else None
         if tick is None:
             return
         with self._lock:
@@ -243,7 +242,7 @@ class KrakenFeed:
         self._ticked_at[pair.symbol] = asked
 
     def _fetch_candles(self, pair: Pair, timeframe: str) -> None:
-        asked_at = time.monotonic()
+        asked_at = Instant()
         minutes = TIMEFRAME_S[timeframe] // 60
         answer = self._client.public("get_ohlc", {"pair": pair.id, "interval": str(minutes)}, timeout_ms=REQUEST_MS)
         rows = answer.get(pair.id)

@@ -5,7 +5,6 @@ lease calls ``Fence.check()`` last in its transaction: the check locks the lease
 lease between the check and the commit.
 """
 
-import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +14,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from bots.instant import Instant
 from bots.models.worker import Lease
 from bots.workers.database_time import database_time
 
@@ -39,21 +39,6 @@ def shard_lease(shard: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Instant:
-    """One moment on two clocks. The monotonic one stands still while a laptop sleeps; the other may be set back."""
-
-    monotonic_s: float = field(default_factory=time.monotonic)
-    wall: datetime = field(default_factory=timezone.now)
-
-    def elapsed_s(self) -> float:
-        """Return the seconds since then by whichever clock says more: believing in less could outlive a lease."""
-        return max(
-            time.monotonic() - self.monotonic_s,
-            (timezone.now() - self.wall).total_seconds(),
-        )
-
-
-@dataclass(frozen=True)
 class Fence:
     """The leases that one act needs, as they were held when it began.
 
@@ -62,7 +47,7 @@ class Fence:
 
     holder: str
     epochs: Mapping[str, int]
-    confirmed: _Instant = field(default_factory=_Instant)
+    confirmed: Instant = field(default_factory=Instant)
     ttl_s: float = LEASE_TTL_S
 
     @property
@@ -118,7 +103,7 @@ class LeaseHolder:
         self.holder = holder
         self._ttl_s = ttl_s
         self._epochs: dict[str, int] = {}
-        self._confirmed = _Instant()
+        self._confirmed = Instant()
 
     @property
     def names(self) -> frozenset[str]:
@@ -161,7 +146,7 @@ class LeaseHolder:
 
     def renew(self) -> frozenset[str]:
         """Prolong what is held by one lifetime; return the names of what was lost meanwhile."""
-        before = _Instant()
+        before = Instant()
         known = dict(self._epochs)
         if known:
             mine = Lease.objects.filter(holder=self.holder, expires_at__gt=database_time())

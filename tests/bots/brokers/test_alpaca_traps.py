@@ -2,12 +2,14 @@
 
 import json
 import logging
+import socket
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from bots.brokers.alpaca import SEND_BEFORE
@@ -348,6 +350,26 @@ def test_order_with_too_little_time_left_is_not_sent(alpaca: AlpacaLoopback) -> 
     report = broker_at(alpaca.paper).submit(order, permit_of(order), deadline)
     assert (report.status, alpaca.paper.log()) == (OrderStatus.REJECTED, [])
     assert "too late" in report.reason
+
+
+def test_machine_that_slept_while_it_connected_sends_nothing(
+    alpaca: AlpacaLoopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock stood still meanwhile, and so did every timeout."""
+    found = socket.getaddrinfo
+    slept = time_machine.travel(timezone.now() + timedelta(hours=9), tick=True)
+
+    def late(*args: Any, **kwargs: Any) -> Any:
+        slept.start()
+        return found(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", late)
+    try:
+        report = send(alpaca.paper, stock_order())
+    finally:
+        slept.stop()
+    assert (report.status, report.was_sent) == (OrderStatus.REJECTED, False)
+    assert alpaca.paper.log(POST) == []
 
 
 def test_order_of_another_account_or_venue_is_not_sent(alpaca: AlpacaLoopback) -> None:

@@ -82,8 +82,37 @@ def test_quote_has_the_time_that_the_venue_gives_it(alpaca: AlpacaLoopback, feed
 def test_machine_that_slept_asks_for_a_quote_at_once(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
     now_quote(feed)
     alpaca.set_price("229.98", "230.02")
-    with time_machine.travel(timezone.now() + timedelta(minutes=11), tick=True):
+    with time_machine.travel(timezone.now() + timedelta(minutes=2), tick=True):
         assert soon(lambda: feed.quote(AAPL, timezone.now())).bid == Decimal("229.98")
+
+
+def test_machine_that_slept_does_not_believe_that_the_market_is_still_open(
+    alpaca: AlpacaLoopback, feed: AlpacaFeed
+) -> None:
+    assert soon(lambda: feed.market_status(AAPL, timezone.now())) == MarketStatus.OPEN
+    alpaca.set_open(False)
+    with time_machine.travel(timezone.now() + timedelta(minutes=9), tick=True):
+        assert soon(lambda: feed.market_status(AAPL, timezone.now())) == MarketStatus.CLOSED
+
+
+def test_machine_that_slept_asks_how_a_stock_is_traded(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
+    now_quote(feed)
+    assert soon(lambda: feed.market_status(AAPL, timezone.now())) == MarketStatus.OPEN
+    alpaca.set_asset(AAPL, tradable=False)
+    with time_machine.travel(timezone.now() + timedelta(minutes=11), tick=True):
+        wanted = alpaca.paper.wait_until(
+            lambda: feed.market_status(AAPL, timezone.now()), lambda one: one != "open", 30
+        )
+    assert wanted == MarketStatus.CLOSED
+
+
+def test_machine_that_slept_waits_for_the_candles_of_meanwhile(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
+    soon(lambda: feed.candles(AAPL, "1m", timezone.now(), 10))
+    alpaca.data.fault(faults.arrives_late(BARS, 0.3))
+    with time_machine.travel(timezone.now() + timedelta(minutes=9), tick=True):
+        began = time.monotonic()
+        feed.candles(AAPL, "1m", timezone.now(), 10)
+        assert time.monotonic() - began >= 0.3
 
 
 def test_frozen_quote_grows_old(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:

@@ -34,10 +34,39 @@ def test_quote_is_the_ticker_as_of_the_request(kraken: KrakenLoopback, feed: Fee
 def test_machine_that_slept_asks_for_a_quote_at_once(kraken: KrakenLoopback, feed: Feed) -> None:
     feed.quote(BTC, timezone.now())
     kraken.set_price("60001.5", "60002.5")
-    with time_machine.travel(timezone.now() + timedelta(minutes=2), tick=True):
-        quote = feed.quote(BTC, timezone.now())
-        assert quote.bid == Decimal("60001.5")
-        assert timezone.now() - quote.seen_at < timedelta(seconds=60)
+    with time_machine.travel(timezone.now() + timedelta(seconds=9), tick=True):
+        assert feed.quote(BTC, timezone.now()).bid == Decimal("60001.5")
+
+
+def test_machine_that_slept_does_not_believe_that_the_venue_is_still_open(kraken: KrakenLoopback, feed: Feed) -> None:
+    assert feed.market_status(BTC, timezone.now()) == MarketStatus.OPEN
+    kraken.set_status("cancel_only")
+    with time_machine.travel(timezone.now() + timedelta(hours=9), tick=True):
+        assert feed.market_status(BTC, timezone.now()) == MarketStatus.CANCEL_ONLY
+
+
+def test_machine_that_slept_asks_how_each_symbol_is_traded(kraken: KrakenLoopback, feed: Feed) -> None:
+    assert feed.market_status(BTC, timezone.now()) == MarketStatus.OPEN
+    kraken.set_pair_status("cancel_only")
+    with time_machine.travel(timezone.now() + timedelta(hours=9), tick=True):
+        status = kraken.wait_until(lambda: feed.market_status(BTC, timezone.now()), lambda one: one != "open", 30)
+    assert status == MarketStatus.CANCEL_ONLY
+
+
+def test_machine_that_slept_decides_by_no_candles_of_before(kraken: KrakenLoopback, feed: Feed) -> None:
+    before = feed.candles(BTC, "1m", timezone.now(), 10)
+    kraken.fault(faults.arrives_late("OHLC", 0.3))
+    with time_machine.travel(timezone.now() + timedelta(hours=9), tick=True):
+        assert feed.candles(BTC, "1m", timezone.now(), 10) is not before
+    assert len(kraken.log("OHLC")) == 2
+
+
+def test_clock_that_was_set_back_keeps_nothing_fresh(kraken: KrakenLoopback, feed: Feed) -> None:
+    feed.quote(BTC, timezone.now())
+    kraken.set_price("60001.5", "60002.5")
+    time.sleep(1.05)
+    with time_machine.travel(timezone.now() - timedelta(hours=1), tick=True):
+        assert feed.quote(BTC, timezone.now()).bid == Decimal("60001.5")
 
 
 def test_mark_is_the_bid_and_never_zero(kraken: KrakenLoopback, feed: Feed) -> None:
