@@ -11,16 +11,21 @@ from datetime import datetime
 from django.utils import timezone
 
 
+def _on_the_wall() -> datetime:
+    # Looked up at each call: a test may set the clock by putting another one in its place.
+    return timezone.now()
+
+
 @dataclass(frozen=True, slots=True)
 class Instant:
     """One moment on two clocks: now, unless it is said otherwise."""
 
     monotonic_s: float = field(default_factory=time.monotonic)
-    wall: datetime = field(default_factory=timezone.now)
+    wall: datetime = field(default_factory=_on_the_wall)
 
     def elapsed_s(self) -> float:
         """Return the seconds since then by whichever clock says more: what is kept is never taken for younger than it is."""
         return max(
             time.monotonic() - self.monotonic_s,
-            (timezone.now() - self.wall).total_seconds(),
+            (_on_the_wall() - self.wall).total_seconds(),
         )

@@ -73,7 +73,8 @@ def test_account_without_a_market_for_what_it_holds_keeps_its_figures(floor: Flo
 def test_idle_accounts_cost_no_write_and_many_cost_one(floor: Floor) -> None:
     for number in range(3):
         make_bot(f"bot {number}")
-    now = timezone.now()
+    # A new day would be news.
+    now = timezone.now().replace(hour=12)
     measure_paper(Moment(now))
     later = now + timedelta(minutes=2)
     for moment, writes in ((now + timedelta(seconds=5), 0), (later, 1)):

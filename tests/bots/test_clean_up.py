@@ -366,4 +366,5 @@ def test_wait_is_bounded(live: Bot) -> None:
     run = engage(Level.HALTED, "a drill", actor="anna")
     started_s = time.monotonic()
     assert not kill_runs.wait_for_drain(run, 0.5).is_drained
-    assert time.monotonic() - started_s < 1.5
+    # Far below the ten seconds that it may wait at most.
+    assert time.monotonic() - started_s < 6

@@ -15,6 +15,7 @@ from safety import readiness
 from safety.readiness_values import State
 from tests.bots.admin.conftest import Desk, desk
 from tests.bots.builders import floor
+from tests.clock import stay_within_the_hour
 from tests.readiness.processes import beat
 from tests.readiness.test_venue_checks import live_bot
 from tests.tradingops.test_safety_page import PAGE, PART, as_member, password_given, section
@@ -31,6 +32,8 @@ def panel(desk: Desk, url: str = PAGE) -> str:
 
 def spend(purpose: Purpose, times: int, scope: str = "") -> None:
     limit = STARTER.engine if scope else STARTER.requests
+    # What was spent is counted by the hour.
+    stay_within_the_hour()
     for _ in range(times):
         assert budget.take("kraken", scope, limit, 1, purpose) == 0
 

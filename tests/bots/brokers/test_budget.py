@@ -12,6 +12,7 @@ from django.utils import timezone
 from bots.brokers import budget
 from bots.brokers.budget import Limit, Purpose, Used, purpose_now, spending
 from bots.models import RateCounter
+from tests.clock import stay_within_the_hour
 from tests.conftest import CommittedDatabase
 
 #: Falls so slowly that a slow machine changes nothing.
@@ -129,6 +130,7 @@ class TestTheVenuesWord:
 @pytest.mark.django_db
 class TestWhoSpends:
     def test_each_purpose_is_counted_in_its_hour(self) -> None:
+        stay_within_the_hour()
         take(2, Purpose.BACKGROUND)
         take(1, Purpose.BACKGROUND)
         take(1, Purpose.CANCELS)

@@ -24,6 +24,7 @@ from safety.intents import Denial, Side
 from tests.bots.brokers import alpaca_builders as stocks
 from tests.bots.brokers.builders import permit_of
 from tests.bots.brokers.kraken_builders import SYMBOL, broker_at, live_order, send
+from tests.clock import stay_within_the_hour
 from tests.loopback import faults, limits
 from tests.loopback.client import AAPL, AlpacaLoopback, KrakenLoopback
 
@@ -63,6 +64,8 @@ class TestKraken:
         return [entry.outcome for entry in kraken.log() if "Rate limit" in entry.outcome]
 
     def test_background_questions_of_all_workers_stop_at_their_share(self, kraken: KrakenLoopback) -> None:
+        # What was spent is counted by the hour.
+        stay_within_the_hour()
         began_s = time.monotonic()
         asked = self.use_up(kraken)
         # Their share of 15, and what fell off meanwhile.

@@ -31,6 +31,12 @@ Found = TypeVar("Found")
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the feed wait for its answers for as long as a busy machine takes."""
+    monkeypatch.setattr("bots.market_data.fetcher.WAIT_S", 30.0)
+
+
+@pytest.fixture
 def feed(alpaca: AlpacaLoopback) -> AlpacaFeed:
     found = feed_for("alpaca")
     if not isinstance(found, AlpacaFeed):
@@ -79,6 +85,7 @@ def test_quote_has_the_time_that_the_venue_gives_it(alpaca: AlpacaLoopback, feed
     assert before <= quote.seen_at <= timezone.now()
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_asks_for_a_quote_at_once(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
     now_quote(feed)
     alpaca.set_price("229.98", "230.02")
@@ -86,6 +93,7 @@ def test_machine_that_slept_asks_for_a_quote_at_once(alpaca: AlpacaLoopback, fee
         assert soon(lambda: feed.quote(AAPL, timezone.now())).bid == Decimal("229.98")
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_does_not_believe_that_the_market_is_still_open(
     alpaca: AlpacaLoopback, feed: AlpacaFeed
 ) -> None:
@@ -95,6 +103,7 @@ def test_machine_that_slept_does_not_believe_that_the_market_is_still_open(
         assert soon(lambda: feed.market_status(AAPL, timezone.now())) == MarketStatus.CLOSED
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_asks_how_a_stock_is_traded(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
     now_quote(feed)
     assert soon(lambda: feed.market_status(AAPL, timezone.now())) == MarketStatus.OPEN
@@ -106,6 +115,7 @@ def test_machine_that_slept_asks_how_a_stock_is_traded(alpaca: AlpacaLoopback, f
     assert wanted == MarketStatus.CLOSED
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_waits_for_the_candles_of_meanwhile(alpaca: AlpacaLoopback, feed: AlpacaFeed) -> None:
     soon(lambda: feed.candles(AAPL, "1m", timezone.now(), 10))
     alpaca.data.fault(faults.arrives_late(BARS, 0.3))

@@ -12,10 +12,17 @@ from django.utils import timezone
 from bots.market_data.base import Feed, MarketDataError, price_above_zero
 from bots.market_data.feeds import feed_for
 from safety.intents import MarketStatus
+from tests.clock import stay_within_the_hour
 from tests.loopback import faults
 from tests.loopback.client import KrakenLoopback
 
 BTC = "BTC/USD"
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the feed wait for its answers for as long as a busy machine takes."""
+    monkeypatch.setattr("bots.market_data.fetcher.WAIT_S", 30.0)
 
 
 @pytest.fixture
@@ -31,6 +38,7 @@ def test_quote_is_the_ticker_as_of_the_request(kraken: KrakenLoopback, feed: Fee
     assert before <= quote.seen_at <= timezone.now()
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_asks_for_a_quote_at_once(kraken: KrakenLoopback, feed: Feed) -> None:
     feed.quote(BTC, timezone.now())
     kraken.set_price("60001.5", "60002.5")
@@ -38,6 +46,7 @@ def test_machine_that_slept_asks_for_a_quote_at_once(kraken: KrakenLoopback, fee
         assert feed.quote(BTC, timezone.now()).bid == Decimal("60001.5")
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_does_not_believe_that_the_venue_is_still_open(kraken: KrakenLoopback, feed: Feed) -> None:
     assert feed.market_status(BTC, timezone.now()) == MarketStatus.OPEN
     kraken.set_status("cancel_only")
@@ -45,6 +54,7 @@ def test_machine_that_slept_does_not_believe_that_the_venue_is_still_open(kraken
         assert feed.market_status(BTC, timezone.now()) == MarketStatus.CANCEL_ONLY
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_asks_how_each_symbol_is_traded(kraken: KrakenLoopback, feed: Feed) -> None:
     assert feed.market_status(BTC, timezone.now()) == MarketStatus.OPEN
     kraken.set_pair_status("cancel_only")
@@ -53,6 +63,7 @@ def test_machine_that_slept_asks_how_each_symbol_is_traded(kraken: KrakenLoopbac
     assert status == MarketStatus.CANCEL_ONLY
 
 
+@pytest.mark.usefixtures("patient")
 def test_machine_that_slept_decides_by_no_candles_of_before(kraken: KrakenLoopback, feed: Feed) -> None:
     before = feed.candles(BTC, "1m", timezone.now(), 10)
     kraken.fault(faults.arrives_late("OHLC", 0.3))
@@ -61,6 +72,7 @@ def test_machine_that_slept_decides_by_no_candles_of_before(kraken: KrakenLoopba
     assert len(kraken.log("OHLC")) == 2
 
 
+@pytest.mark.usefixtures("patient")
 def test_clock_that_was_set_back_keeps_nothing_fresh(kraken: KrakenLoopback, feed: Feed) -> None:
     feed.quote(BTC, timezone.now())
     kraken.set_price("60001.5", "60002.5")
@@ -89,17 +101,19 @@ def test_unknown_symbol_is_said_to_be_one(feed: Feed) -> None:
 
 
 def test_all_who_ask_within_a_second_share_one_request(kraken: KrakenLoopback, feed: Feed) -> None:
+    began = time.monotonic()
     feed.quote(BTC, timezone.now())
     threads = [threading.Thread(target=feed.quote, args=(BTC, timezone.now())) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(kraken.log("Ticker")) == 1
+    assert len(kraken.log("Ticker")) <= 1 + (time.monotonic() - began)
     assert len(kraken.log("AssetPairs")) == 1
 
 
 def test_all_wanted_symbols_come_in_one_request(kraken: KrakenLoopback, feed: Feed) -> None:
+    began = time.monotonic()
     for symbol in (BTC, "ETH/USD", "SOL/USD"):
         feed.quote(symbol, timezone.now())
     time.sleep(1.05)
@@ -107,17 +121,17 @@ def test_all_wanted_symbols_come_in_one_request(kraken: KrakenLoopback, feed: Fe
         feed.quote(symbol, timezone.now())
     *_, last = kraken.log("Ticker")
     assert set(last.fields["pair"].split(",")) == {"XXBTZUSD", "XETHZUSD", "SOLUSD"}
-    assert len(kraken.log("Ticker")) == 4
+    assert 4 <= len(kraken.log("Ticker")) <= 3 + (time.monotonic() - began)
 
 
 def test_candles_leave_out_the_unfinished_one(kraken: KrakenLoopback, feed: Feed) -> None:
-    now = timezone.now()
-    series = feed.candles(BTC, "1m", now, 512)
+    before = timezone.now()
+    series = feed.candles(BTC, "1m", before, 512)
     assert len(series) == 512
-    assert int(series.opened_at[-1]) + 60 <= now.timestamp() + 1
-    assert int(series.opened_at[-1]) + 120 > now.timestamp()
+    assert int(series.opened_at[-1]) + 60 <= timezone.now().timestamp()
+    assert int(series.opened_at[-1]) + 120 > before.timestamp()
     assert not series.close.flags.writeable
-    assert len(feed.candles(BTC, "1m", now, 5_000)) == 719
+    assert len(feed.candles(BTC, "1m", timezone.now(), 5_000)) == 719
 
 
 def test_equal_questions_get_the_same_candles_without_asking_again(kraken: KrakenLoopback, feed: Feed) -> None:
@@ -160,7 +174,10 @@ def test_market_status(kraken: KrakenLoopback, feed: Feed, venue: str, pair: str
     assert feed.market_status(BTC, timezone.now()) == expected
 
 
+@pytest.mark.usefixtures("patient")
 def test_traded_is_what_the_ticker_proves(kraken: KrakenLoopback, feed: Feed) -> None:
+    # The lowest and the highest price of a new day are others, and with them what is proven.
+    stay_within_the_hour()
     began = timezone.now()
     kraken.set_price("60000", "60001", volume="0")
     feed.quote(BTC, began)

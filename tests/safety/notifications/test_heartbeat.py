@@ -201,11 +201,11 @@ def test_an_autopilot_that_is_off_holds_nothing_back(at_work: None, listener: Li
 
 
 def test_a_call_that_is_not_answered_delays_no_chore_and_is_told_of(at_work: None, listener: Listener) -> None:
-    listener.waits_s = 1.0
+    listener.waits_s = 3.0
     started_s = time.monotonic()
     give_sign_of_life(timezone.now())
     give_sign_of_life(timezone.now())
-    assert time.monotonic() - started_s < 0.9
+    assert time.monotonic() - started_s < 2.5
     assert "has not answered the last call yet" in last().detail
     assert aside.settle(10)
     assert last().is_ok

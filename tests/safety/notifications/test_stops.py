@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from safety import latches
+from safety import kill_switch, latches
 from safety.intents import Level
 from safety.kill_switch import begin_flatten, end_flatten, engage, read_state, release
 from safety.models import TradingState
@@ -115,7 +115,10 @@ def test_a_halt_holds_when_nobody_can_be_told(committed_db: CommittedDatabase) -
 
 
 @pytest.mark.skipif(on_sqlite(), reason="SQLite has one lock for all tables")
-def test_a_halt_does_not_wait_for_a_lock_on_the_outbox(committed_db: CommittedDatabase) -> None:
+def test_a_halt_does_not_wait_for_a_lock_on_the_outbox(
+    committed_db: CommittedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kill_switch.LOCK_MS_MAX, "postgresql", 30_000)
     with psycopg.connect(committed_db.url) as other:
         other.execute("LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE")
         started_s = time.monotonic()
@@ -124,7 +127,7 @@ def test_a_halt_does_not_wait_for_a_lock_on_the_outbox(committed_db: CommittedDa
         other.rollback()
     assert run.pk is not None
     assert read_state().level == Level.HALTED
-    assert took_s < 1.5, "the brief wait for the outbox, and not that for the trading state"
+    assert took_s < 10, "the brief wait for the outbox, and not that for the trading state"
 
 
 def test_a_release_holds_when_nobody_can_be_told(committed_db: CommittedDatabase) -> None:
@@ -135,7 +138,10 @@ def test_a_release_holds_when_nobody_can_be_told(committed_db: CommittedDatabase
 
 
 @pytest.mark.skipif(on_sqlite(), reason="SQLite has one lock for all tables")
-def test_a_release_that_cannot_be_told_holds_up_no_halt(committed_db: CommittedDatabase) -> None:
+def test_a_release_that_cannot_be_told_holds_up_no_halt(
+    committed_db: CommittedDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kill_switch.LOCK_MS_MAX, "postgresql", 30_000)
     engage(Level.HALTED, "stop", actor="ann")
     with psycopg.connect(committed_db.url) as other:
         other.execute("LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE")
@@ -145,7 +151,7 @@ def test_a_release_that_cannot_be_told_holds_up_no_halt(committed_db: CommittedD
         took_s = time.monotonic() - started_s
         other.rollback()
     assert read_state().level == Level.HALTED
-    assert took_s < 2
+    assert took_s < 8, "each waits for the outbox briefly"
 
 
 @pytest.mark.skipif(on_sqlite(), reason="SQLite has one lock for all tables")
