@@ -1,6 +1,7 @@
 """What Alpaca counts: 200 requests in a minute, of each account; its answers say how many are left."""
 
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -17,8 +18,6 @@ log = logging.getLogger(__name__)
 LIMIT = Limit(100, 600)
 #: What Alpaca says is left is written down from here on; until then our own count is as good.
 LEFT_NOTED = 50
-
-
 MINUTE_S = 60
 #: What this process's market data asked of an account's own host, and nobody counted yet: when each left, on the monotonic clock.
 _uncounted: dict[str, deque[float]] = {}
@@ -32,6 +31,13 @@ def note_asked(account: str) -> None:
     """
     with _lock:
         _uncounted.setdefault(account, deque(maxlen=LIMIT.size)).append(time.monotonic())
+
+
+def forget_asked() -> None:
+    """Forget what was asked and not counted: a process that was forked leaves it to the one that asked. Tests use it, too."""
+    global _lock
+    _lock = threading.Lock()
+    _uncounted.clear()
 
 
 def _asked_lately(account: str) -> int:
@@ -90,3 +96,6 @@ class AlpacaBudget:
             budget.correct(self.account, "", LIMIT, left)
         except DatabaseError:
             log.exception("how much is left of Alpaca's limit could not be kept")
+
+
+os.register_at_fork(after_in_child=forget_asked)

@@ -1,5 +1,7 @@
 """Rate limits at the venues: loopbacks that count as the real ones do, and brokers that must never hear of it."""
 
+import subprocess
+import sys
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -307,6 +309,15 @@ class TestAlpaca:
             alpaca_budget.note_asked("alpaca")
         monkeypatch.setattr(time, "monotonic", lambda: now_s)
         assert [alpaca_budget._asked_lately(one) for one in ("alpaca-paper", "alpaca", "alpaca")] == [0, 2, 0]
+
+    def test_process_that_was_forked_leaves_what_was_asked_to_the_one_that_asked(self) -> None:
+        code = (
+            "import os, django; django.setup(); from bots.brokers import alpaca_budget as budget; budget.note_asked('alpaca');"
+            "child = os.fork(); child or os._exit(budget._asked_lately('alpaca'));"
+            "print(os.waitpid(child, 0)[1], budget._asked_lately('alpaca'))"
+        )
+        told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        assert told.split() == ["0", "1"]
 
     def test_background_stops_at_its_share_and_orders_go_on(self, alpaca: AlpacaLoopback) -> None:
         account = alpaca.paper
