@@ -15,6 +15,7 @@ from safety.notifications import delivery, outbox, planning, prefs
 from safety.notifications.messages import EVENTS, URGENT
 from tests.bots.admin.conftest import Desk, desk
 from tests.bots.builders import floor
+from tests.clock import stay_within_the_hour
 from tests.loopback.client import DISCORD_POST, DiscordLoopback
 from tests.loopback.faults import Fault, Reply
 from tests.tradingops.test_safety_page import as_member
@@ -326,6 +327,8 @@ class TestOutboxLists:
         assert Delivery.objects.get().status == DeliveryStatus.DEAD
 
     def test_can_be_narrowed(self, desk: Desk) -> None:
+        # To today, among others.
+        stay_within_the_hour()
         outbox.tell("risk_alert", "bot:1", "A loss of 3 %")
         outbox.tell("order_unknown", "order:1", "Nobody knows")
         for query in ("severity=urgent", "event=order_unknown", "days=today&severity=urgent"):
@@ -349,6 +352,8 @@ class TestOutboxLists:
 class TestFailingChannel:
     def test_is_told_on_both_pages_with_what_waits(self, desk: Desk, discord: DiscordLoopback) -> None:
         discord.fault(Fault(DISCORD_POST, Reply.STATUS, status=404, count=9, is_carried_out=False))
+        # A time of yesterday is shown with its day.
+        stay_within_the_hour()
         now = timezone.now()
         outbox.tell("order_rejected", "bot:1", "Kraken refused it")
         planning.plan(now)
