@@ -6,6 +6,8 @@ from django.core.wsgi import get_wsgi_application
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 
+from tradingops.kept_sqlite import keep_connections
+
 STATEMENT_TIMEOUT_S = 30
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tradingops.settings")
@@ -20,3 +22,4 @@ def limit_statements(connection: BaseDatabaseWrapper, **_: object) -> None:
 
 
 connection_created.connect(limit_statements, dispatch_uid="tradingops.wsgi.limit_statements")
+keep_connections()
