@@ -14,16 +14,16 @@ from safety.intents import Level
 from safety.kill_switch import read_state
 from safety.latches import copy_to_row
 from tradingops import __version__
-from tradingops.live_bots import is_anything_live
+from tradingops.live_bots import anything_live_sql, is_anything_live
 from tradingops.shared import Shared
 
 HEARTBEAT_AGE_S_MAX = 30
-#: One statement for both heartbeats: monitors and load balancers ask this more often than people ask anything. A cycle from
-#: before the autopilot was last switched on is no sign of life.
+#: One statement for all of it: monitors and load balancers ask this more often than people ask anything. A cycle from before
+#: the autopilot was last switched on is no sign of life.
 _SEEN_SQL = (
     "SELECT (SELECT MAX(seen_at) FROM worker_heartbeats WHERE kind = %s), (SELECT state.heartbeat_at FROM autopilot_state state "
     "JOIN autopilot_config config ON config.id = state.id WHERE config.enabled "
-    "AND (state.enabled_at IS NULL OR state.heartbeat_at >= state.enabled_at))"
+    "AND (state.enabled_at IS NULL OR state.heartbeat_at >= state.enabled_at)), "
 )
 _STARTED_S = time.monotonic()
 
@@ -57,28 +57,34 @@ class Health:
 
 def current_mode() -> Mode:
     """Return what the console trades with. Raises DatabaseError when the bots can't be read."""
+    return _mode(is_anything_live())
+
+
+def _mode(is_live: bool) -> Mode:
     if settings.ENVIRONMENT.is_rehearsal:
         return Mode.REHEARSAL
-    return Mode.LIVE if is_anything_live() else Mode.PAPER
+    return Mode.LIVE if is_live else Mode.PAPER
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeats:
-    """Seconds since any runner was last seen, and since the autopilot ended a cycle.
+class _Seen:
+    """Seconds since any runner was last seen, and since the autopilot ended a cycle; and what the console trades with.
 
     None for never; of the autopilot also while it is off, and until a cycle has ended since it was switched on.
     """
 
     worker_age_s: float | None
     autopilot_age_s: float | None
+    mode: Mode
 
 
-def read_heartbeats(*, now: datetime) -> Heartbeats:
-    """Return how old the heartbeats are. Raises DatabaseError."""
+def _look(*, now: datetime) -> _Seen:
+    """Return what the database has. Raises DatabaseError."""
+    question, values = anything_live_sql(connection.vendor)
     with connection.cursor() as cursor:
-        cursor.execute(_SEEN_SQL, [WorkerKind.RUNNER.value])
-        worker, autopilot = cursor.fetchone()
-    return Heartbeats(_age_s(worker, now), _age_s(autopilot, now))
+        cursor.execute(_SEEN_SQL + question, [WorkerKind.RUNNER.value, *values])
+        worker, autopilot, is_live = cursor.fetchone()
+    return _Seen(_age_s(worker, now), _age_s(autopilot, now), _mode(bool(is_live)))
 
 
 def _age_s(found: datetime | str | None, now: datetime) -> float | None:
@@ -93,23 +99,21 @@ def read_health() -> Health:
     """Return the console's health. A halted console is healthy; one without database or workers is not."""
     copy_to_row()
     try:
-        heartbeats = read_heartbeats(now=timezone.now())
-        mode = current_mode().value
-        database = "ok"
+        seen = _look(now=timezone.now())
     except DatabaseError:
-        # Fail closed: what can't be read is not called paper.
-        heartbeats, mode, database = Heartbeats(None, None), "unknown", "down"
-    age_s = heartbeats.worker_age_s
+        seen = None
+    age_s = None if seen is None else seen.worker_age_s
     fresh = age_s is not None and age_s <= HEARTBEAT_AGE_S_MAX
     return Health(
-        status="ok" if fresh and database == "ok" else "unhealthy",
+        status="ok" if fresh else "unhealthy",
         version=__version__,
         uptime_s=int(time.monotonic() - _STARTED_S),
-        database=database,
+        database="down" if seen is None else "ok",
         worker_heartbeat_age_s=age_s,
-        autopilot_heartbeat_age_s=heartbeats.autopilot_age_s,
-        trading_state=read_state().level.value if database == "ok" else Level.HALTED.value,
-        mode=mode,
+        autopilot_heartbeat_age_s=None if seen is None else seen.autopilot_age_s,
+        # Fail closed: what can't be read is called neither active nor paper.
+        trading_state=(Level.HALTED if seen is None else read_state().level).value,
+        mode="unknown" if seen is None else seen.mode.value,
     )
 
 

@@ -31,19 +31,19 @@ class LiveBots:
 
 def is_anything_live() -> bool:
     """Return whether a bot is set live or live exposure exists: a live position or an open live order."""
-    question, values = _question(connection.vendor)
+    question, values = anything_live_sql(connection.vendor)
     with connection.cursor() as cursor:
-        cursor.execute(question, values)
+        cursor.execute(f"SELECT {question}", values)
         return bool(cursor.fetchone()[0])
 
 
 @cache
-def _question(vendor: str) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement, in one and made once: each health check asks it, and to make it takes longer than to ask."""
+def anything_live_sql(vendor: str) -> tuple[str, tuple[Any, ...]]:
+    """Return ``is_anything_live`` in one expression, with its values. Made once: to make it takes longer than to ask it."""
     parts = (rows.order_by().values_list("pk") for rows in (_set_live(), _live_positions(), _open_live_orders()))
     first, *others = parts
     inner, values = first.union(*others, all=True).query.get_compiler(connection=connection).as_sql()
-    return f"SELECT EXISTS ({inner})", tuple(values)
+    return f"EXISTS ({inner})", tuple(values)
 
 
 def read_live_bots() -> LiveBots:

@@ -1,15 +1,17 @@
 """The API under ``/api/``: ``auth`` decides who may ask; the answers come from the services that the admin uses too."""
 
+from dataclasses import asdict
 from http import HTTPStatus
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Schema, Status
+from ninja import Schema
 
 from tradingops import __version__
 from tradingops.api import auth, autopilot, bot_acts, events, figures, notifications, order_acts, safety, stream
 from tradingops.api.documentation import ConsoleAPI
 from tradingops.api.errors import add_error_handlers, error
-from tradingops.health import Health, shared_health
+from tradingops.api.paging import answer
+from tradingops.health import shared_health
 
 api = ConsoleAPI(
     title="tradingops",
@@ -33,10 +35,10 @@ class HealthOut(Schema):
 
 
 @api.get("/health", auth=None, response={200: HealthOut, 503: HealthOut}, summary="Is the console fit to serve?")
-def health(request: HttpRequest) -> Status[Health]:
+def health(request: HttpRequest) -> HttpResponse:
     """Answer 200 when the database answers and a worker was seen in the last 30 s, else 503. Halted is healthy."""
     found = shared_health.get()
-    return Status(HTTPStatus.OK if found.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE, found)
+    return answer(asdict(found), HTTPStatus.OK if found.is_healthy else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 def no_such_endpoint(request: HttpRequest, rest: str) -> HttpResponse:
