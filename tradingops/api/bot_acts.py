@@ -17,11 +17,22 @@ from bots.models import Bot, BotStatus, Venue
 from safety.permissions import OPERATE_BOT
 from tradingops.api import bots
 from tradingops.api.auth import Caller, caller_of
+from tradingops.api.bot_rows import read_bots
 from tradingops.api.bot_shapes import BotOut, BotPage, bot_values, shown
 from tradingops.api.errors import REFUSALS, Refused
 from tradingops.api.order_shapes import OrderOut
 from tradingops.api.order_shapes import shown as shown_order
-from tradingops.api.paging import Listing, PageIn, answer, answer_written, page_of, refuse_parameters, written
+from tradingops.api.paging import (
+    Listing,
+    Mark,
+    PageIn,
+    answer,
+    answer_written,
+    cut,
+    refuse_parameters,
+    start_of,
+    written,
+)
 from tradingops.api.values import Figure, Input, PathId, Text, WholeNumber
 from tradingops.shared import SharedByQuestion
 
@@ -101,6 +112,7 @@ class NothingIn(Input):
 NO_REASON, NOTHING = ReasonIn(reason=""), NothingIn()
 ONE = {200: BotOut, **REFUSALS}
 FILTERS = set(BotsIn.model_fields) - set(PageIn.model_fields)
+BOTS = Listing("bots")
 
 
 @router.get("/bots", response={200: BotPage, **REFUSALS}, summary="List bots, newest first")
@@ -112,9 +124,11 @@ def list_bots(request: HttpRequest, asked: Annotated[BotsIn, Query()]) -> HttpRe
 
 def _page(asked: BotsIn) -> bytes:
     """Return a page of bots as it stands, as JSON: the same for everyone who may see bots."""
-    wanted = asked.model_dump(exclude_none=True, include=FILTERS)
-    found, after = page_of(Bot.objects.select_related("tick").filter(**wanted), Listing("bots"), asked)
-    return written({"items": bot_values(found, timezone.now()), "next": after})
+    wanted = asked.model_dump(mode="json", exclude_none=True, include=FILTERS)
+    start = start_of(BOTS, asked)
+    found = read_bots(wanted, below=None if start is None else start.id, count_max=asked.limit + 1)
+    page, after = cut(found, BOTS, asked, lambda one: Mark(one[0].pk))
+    return written({"items": bot_values(page, timezone.now()), "next": after})
 
 
 #: Screens and scripts that look at the same page at the same time share one reading, which began after each of them asked.

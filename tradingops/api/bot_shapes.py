@@ -1,6 +1,6 @@
 """A bot as the API shows it: the table's columns, its position and P&L in the book it trades in, and what holds it back."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -96,22 +96,17 @@ class BotPage(Output):
 
 def shown(bot: Bot) -> BotOut:
     """Return one bot as the API shows it, as of now."""
-    return BotOut(**bot_values([bot], timezone.now())[0])
+    book = Position.objects.filter(bot=bot, is_live=bot.is_live).first()
+    return BotOut(**bot_values([(bot, book)], timezone.now())[0])
 
 
-def bot_values(bots: Collection[Bot], now: datetime) -> list[dict[str, Any]]:
+def bot_values(bots: Iterable[tuple[Bot, Position | None]], now: datetime) -> list[dict[str, Any]]:
     """Return what BotOut shows of these bots, as JSON has it, all as of one moment. Prices come from this process's own feeds.
 
-    The bots come with their ticks. Their books take one query, however many they are.
+    Each bot comes with its tick and with the book it trades in, None where it has none yet.
     """
-    books = {
-        (book.bot_id, book.is_live): book
-        for book in Position.objects.filter(bot__in=[bot.pk for bot in bots]).order_by()
-    }
     sight = Sight.at(now)
-    return [
-        _values(bot, books.get((bot.pk, bot.is_live)) or Position(bot=bot, is_live=bot.is_live), sight) for bot in bots
-    ]
+    return [_values(bot, book or Position(bot=bot, is_live=bot.is_live), sight) for bot, book in bots]
 
 
 def position_values(book: Valuation) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from audit.models import OperatorEvent, OrderEvent
 from bots import manager
 from bots.manager import BotActionError
-from bots.models import Account, Bot, Order, Position
+from bots.models import Account, Bot, BotTick, Order, Position
 from safety import kill_switch
 from safety.intents import Level, Side
 from safety.permissions import OPERATOR, RISK_MANAGER, VIEWER
@@ -66,6 +66,36 @@ class TestLooking:
         assert (one["pnl"]["unrealised"], one["pnl"]["reason"]) == ("4.98", None)
         assert Decimal(one["pnl"]["total"]) == Decimal(one["pnl"]["realised"]) + Decimal("4.98")
         assert one["blocked_by"] == []
+
+    def test_list_takes_one_statement_and_tells_of_each_bot_what_is_told_of_it_alone(
+        self, script: Script, floor: Floor
+    ) -> None:
+        """Whether it never ticked and has no book yet, has ticked, or has a book of each kind."""
+        make_bot("bare")
+        said = [{"code": "COOLDOWN", "message": "It waits.", "limit": "60 s", "actual": "5 s"}]
+        ticked = make_bot("ticked")
+        BotTick.objects.update_or_create(bot=ticked, defaults={"ticked_at": timezone.now(), "blocked_by": said})
+        live = make_bot("live", venue="kraken", symbol="BTC/USD", running=False)
+        Bot.objects.filter(pk=live.pk).update(dry_run=False)
+        for is_live, quantity in ((False, "0.25"), (True, "0.5")):
+            Position.objects.create(
+                bot=live, is_live=is_live, quantity=Decimal(quantity), cost=Decimal(20), realised_pnl=Decimal("-1.5"),
+                fees=Decimal("0.25"), mark_price=Decimal(50), marked_at=timezone.now(),
+            )  # fmt: skip
+        script.ok("/bots")
+        with CaptureQueriesContext(connection) as asked:
+            items = script.ok("/bots")["items"]
+        assert sum("bots" in query["sql"] for query in asked.captured_queries) == 1
+        assert [one["name"] for one in items] == ["live", "ticked", "bare"]
+        alone = [script.ok(f"/bots/{one['id']}") for one in items]
+        for told in (*items, *alone):
+            # The one moves with the clock.
+            told["position"].pop("mark_seen_at")
+        assert items == alone
+        assert (items[0]["position"]["is_live"], items[0]["position"]["value"]) == (True, "25")
+        assert said[0] in items[1]["blocked_by"]
+        assert items[1]["ticked_at"] is not None
+        assert (items[2]["position"]["quantity"], items[2]["ticked_at"]) == ("0", None)
 
     def test_every_column_of_the_table_is_there(self, script: Script, floor: Floor) -> None:
         columns = {field.name for field in Bot._meta.concrete_fields}
