@@ -1,10 +1,11 @@
 """The look of the admin (django-unfold): colours, sidebar, our own style sheet and script. Nothing comes from another host."""
 
+from functools import lru_cache
 from typing import Any
 
 from django.http import HttpRequest
 from django.templatetags.static import static
-from django.urls import reverse_lazy
+from django.urls import get_script_prefix, reverse_lazy
 
 
 def _own(file: str) -> Any:
@@ -22,12 +23,20 @@ def _may(permission: str) -> Any:
 def _is_shown(link: Any) -> Any:
     # The theme lights up every entry that the address begins with: Safety, too, on pages below it that have their own.
     def nearest(request: HttpRequest) -> bool:
-        links = [str(item["link"]) for group in UNFOLD["SIDEBAR"]["navigation"] for item in group["items"]]
-        home = str(reverse_lazy("admin:index"))
-        above = [one for one in links if request.path.startswith(one) and (one != home or request.path == home)]
+        home, *links = _links(get_script_prefix())
+        above = [
+            one for one in (home, *links) if request.path.startswith(one) and (one != home or request.path == home)
+        ]
         return bool(above) and max(above, key=len) == str(link)
 
     return nearest
+
+
+@lru_cache(maxsize=4)
+def _links(script_prefix: str) -> tuple[str, ...]:
+    """Return the addresses of all entries under this prefix, home first. They are asked for once per entry of each page."""
+    items = [item for group in UNFOLD["SIDEBAR"]["navigation"] for item in group["items"]]
+    return (str(reverse_lazy("admin:index")), *(str(item["link"]) for item in items))
 
 
 def _item(title: str, icon: str, url: str, permission: str | None = None) -> dict[str, Any]:
