@@ -122,7 +122,7 @@ class LoopbackServer:
         self.closing = threading.Event()
         self._http = _Http((HOST, port), _Handler)
         self._http.loopback = self
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), name="loopback", daemon=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), name="loopback", daemon=True)
 
     @property
     def url(self) -> str:
