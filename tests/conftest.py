@@ -5,6 +5,7 @@ units, leases, several processes) use ``committed_db``, a database of their own,
 DELETE and TRUNCATE that would clean up after them.
 """
 
+import gc
 import os
 import shutil
 import sqlite3
@@ -31,6 +32,17 @@ pytest_plugins = ["tests.loopback.fixtures"]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database-only", action="store_true", help="run only the tests that touch the database")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector off the ten thousand tests: none of them is garbage before the run ends."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
