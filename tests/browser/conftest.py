@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.servers.basehttp import ThreadedWSGIServer
 from django.core.wsgi import get_wsgi_application
+from django.test import Client
 from django.test.testcases import QuietWSGIRequestHandler
 from playwright.sync_api import Browser, Page, Playwright, Request, sync_playwright
 
@@ -39,9 +41,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser(chromium: str) -> Iterator[Browser]:
-    """Return a Chromium with a fresh profile. It ends with the module: its event loop would bother other tests."""
+    """Return a Chromium, whose windows share nothing. It ends with this room: its event loop would bother other tests."""
     # The loop runs in this thread while the tests use the database, one after the other.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     driver: Playwright
@@ -74,7 +76,15 @@ class Console:
         return self.page
 
     def sign_in(self) -> None:
-        """Sign in as the administrator."""
+        """Be signed in as the administrator, as by the form that ``sign_in_by_form`` fills in, and look at the dashboard."""
+        visitor = Client()
+        visitor.force_login(User.objects.get(username="operator"))
+        cookie = settings.SESSION_COOKIE_NAME
+        self.page.context.add_cookies([{"name": cookie, "value": visitor.cookies[cookie].value, "url": self.url}])
+        self.open("/admin/")
+
+    def sign_in_by_form(self) -> None:
+        """Sign in as the administrator does."""
         self.open("/admin/login/?next=/admin/")
         self.page.fill("#id_username", "operator")
         self.page.fill("#id_password", PASSWORD)

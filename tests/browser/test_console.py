@@ -46,7 +46,7 @@ def test_every_page_has_the_banner_and_works_without_errors_or_other_hosts(conso
     order = trade(bot, Side.BUY, "0.01").order
     page = console.open("/admin/login/")
     expect_banner(page)
-    console.sign_in()
+    console.sign_in_by_form()
     for path in (*PAGES, f"/admin/bots/bot/{bot.pk}/change/", f"/admin/bots/order/{order.pk}/change/"):
         expect_banner(console.open(path))
         expect(page.locator("#tc-banner .tc-chip-replay")).to_be_visible()

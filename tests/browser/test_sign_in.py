@@ -26,7 +26,7 @@ def put(name: str, value: int) -> None:
 
 
 def test_second_factor_is_turned_on_and_then_asked_for(console: Console) -> None:
-    console.sign_in()
+    console.sign_in_by_form()
     page = console.open("/admin/second-factor/")
     page.get_by_role("button", name="Turn it on…").click()
     expect(page.get_by_alt_text("The key as a picture")).to_be_visible()
@@ -51,7 +51,7 @@ def test_second_factor_is_turned_on_and_then_asked_for(console: Console) -> None
 
 
 def test_password_is_asked_for_again_and_what_was_typed_goes_on(console: Console) -> None:
-    console.sign_in()
+    console.sign_in_by_form()
     put(CONFIRMED_AT, 1)
     page = console.open("/admin/auth/group/add/")
     page.fill("#id_name", "night shift")
@@ -69,7 +69,7 @@ def test_password_is_asked_for_again_and_what_was_typed_goes_on(console: Console
 
 
 def test_open_page_goes_to_the_sign_in_when_the_session_ends_and_then_back(console: Console) -> None:
-    console.sign_in()
+    console.sign_in_by_form()
     page = console.open("/admin/audit/operatorevent/")
     put(ACTIVE_AT, 1)
     page.wait_for_url(re.compile(r"/admin/login/"), timeout=20_000)
@@ -86,7 +86,7 @@ def test_pages_fit_a_phone(server: str, browser: Browser, theme: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=theme)  # type: ignore[arg-type]
     phone = Console(server, context.new_page())
     phone.watch()
-    phone.sign_in()
+    phone.sign_in_by_form()
     user = User.objects.get(username="operator")
     second_factor.start(user)
     put(CONFIRMED_AT, 1)
