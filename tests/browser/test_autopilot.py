@@ -3,7 +3,6 @@
 With SHOTS set to a directory, what was seen is kept there as pictures, in every look.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -16,17 +15,16 @@ from audit.models import OperatorEvent
 from bots.models import AutopilotConfig, AutopilotCycle, AutopilotDecision, AutopilotState, Bot, Recommendation
 from tests.bots.kraken import KrakenFeed
 from tests.browser.conftest import Console
-from tests.browser.test_going_live import LOOKS, PHONE, WIDE, feed, look_at
+from tests.browser.test_going_live import BOTH, PHONE, WIDE, feed, look_at
 
 __all__ = ["feed"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PAGE = "/admin/autopilot/"
-BOTH = [("phone", "light"), ("wide", "dark")]
 
 
-@pytest.fixture(params=LOOKS if "SHOTS" in os.environ else BOTH, ids=lambda look: "-".join(look))
+@pytest.fixture(params=BOTH, ids=lambda look: "-".join(look))
 def seen(request: pytest.FixtureRequest, server: str, browser: Browser) -> Iterator[Console]:
     """Return a signed-in console in one of the looks; afterwards there must be no complaint."""
     size, theme = request.param

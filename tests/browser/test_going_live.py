@@ -25,6 +25,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PHONE, WIDE = {"width": 390, "height": 844}, {"width": 1400, "height": 900}
 LOOKS = [(size, theme) for size in ("phone", "wide") for theme in ("light", "dark")]
+#: The theme changes colours only, and the width none of them: two looks have each width and each theme. Pictures are kept of all.
+BOTH = LOOKS if "SHOTS" in os.environ else [("phone", "light"), ("wide", "dark")]
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def feed(server: str, monkeypatch: pytest.MonkeyPatch) -> KrakenFeed:
     return install_kraken(monkeypatch)
 
 
-@pytest.fixture(params=LOOKS, ids=lambda look: "-".join(look))
+@pytest.fixture(params=BOTH, ids=lambda look: "-".join(look))
 def seen(request: pytest.FixtureRequest, server: str, browser: Browser) -> Iterator[Console]:
     """Return a signed-in console in one of the looks; afterwards there must be no complaint."""
     size, theme = request.param
