@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The recorder keeps what the fault matrix's tests found in the file that FAULTS_RECORD names; without it, it does nothing.
 PYTEST := $(BIN)/python -m pytest -p tests.faults.recorder
+# Two cores are taken for granted. What waits now and then gets a worker more, what waits for PostgreSQL two.
 PYTEST_WORKERS ?= 2
 SQLITE_MARKS ?= not browser
 POSTGRES_MARKS ?= not browser
@@ -31,7 +32,7 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench rehearse faults lock format static test-sqlite test-slow test-postgres test-postgres-rest test-browser
+.PHONY: help run test check bench rehearse faults lock format static test-sqlite test-slow test-postgres test-postgres-slow test-postgres-pages test-browser
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -40,13 +41,11 @@ run: $(VENV)/.runtime .env ## Start the console and its workers, and print the a
 	@$(BIN)/python manage.py prepare && exec $(BIN)/python -m tradingops.processes
 
 test: $(VENV)/.dev ## Run the tests on SQLite and on the PostgreSQL of the test requirements
-	@$(QUICKLY) test-sqlite SQLITE_MARKS="not browser and not slow"
-	@$(QUICKLY) test-postgres TEST_POSTGRES_URL= ROOMS="$(CORE_ROOMS)" POSTGRES_MARKS="not workers and not slow"
+	@$(MAKE) --no-print-directory test-sqlite SQLITE_MARKS="not browser and not slow" PYTEST_WORKERS=3
+	@$(MAKE) --no-print-directory test-postgres TEST_POSTGRES_URL= ROOMS="$(CORE_ROOMS)" \
+	  POSTGRES_MARKS="not workers and not slow" PYTEST_WORKERS=4
 	@echo "Not run here: browser tests (they need Chromium), the slow proofs with many real processes, and on PostgreSQL real workers"
 	@echo "and the pages. make check runs all of them."
-
-# What is not slow waits more than it works, so one more worker than two cores have pays.
-QUICKLY = $(MAKE) --no-print-directory PYTEST_WORKERS=3
 
 check: $(VENV)/.dev ## Run everything that CI runs: format, lint, types, imports, and all tests
 	@$(MAKE) --no-print-directory $(STATIC) $(addprefix test-,$(SUITES))
@@ -79,11 +78,13 @@ static: $(VENV)/.dev
 	@$(BIN)/mypy
 	@found=$$($(BIN)/lint-imports --no-cache) || { echo "$$found" >&2; exit 1; }
 
+# What failed is kept here. What runs beside something else needs a place of its own.
+CACHE ?= .pytest_cache
 # In CI what failed is tried once more, by itself and said aloud, since a shared machine may stand still for seconds. A fault is no
 # matter of luck: when a test of tests/faults failed, nothing is tried again.
-FAILED := .pytest_cache/v/cache/lastfailed
+FAILED = $(CACHE)/v/cache/lastfailed
 define tested
-@run() { $(1) "$$@"; }; run || { test -n "$$CI" -a -e $(FAILED) && ! grep -q '"tests/faults/' $(FAILED) \
+@run() { $(1) -o cache_dir=$(CACHE) "$$@"; }; run || { test -n "$$CI" -a -e $(FAILED) && ! grep -q '"tests/faults/' $(FAILED) \
   && echo "== FAILED ABOVE. Once more, by itself:" && run --last-failed --last-failed-no-failures none; }
 endef
 
@@ -91,9 +92,10 @@ test-sqlite: $(VENV)/.dev
 	@echo "== tests on SQLite"
 	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) $(HANDED_OUT) -m "$(SQLITE_MARKS)" $(SQLITE_ROOMS))
 
-# What "make test" leaves out on SQLite, for CI, which has just run it on the same tree.
+# What "make test" leaves out on SQLite, for CI, which has just run it on the same tree. It waits more than it works.
 test-slow:
-	@$(MAKE) --no-print-directory test-sqlite SQLITE_MARKS="slow and not browser" SQLITE_ROOMS="$(SLOW)" HANDED_OUT=$(ONE_BY_ONE)
+	@$(MAKE) --no-print-directory test-sqlite SQLITE_MARKS="slow and not browser" SQLITE_ROOMS="$(SLOW)" \
+	  PYTEST_WORKERS=3 HANDED_OUT=$(ONE_BY_ONE) CACHE=.pytest_cache/slow
 
 # Only what touches the database: the rest does not depend on it. TEST_POSTGRES_URL names a server; else one is brought along.
 test-postgres: $(VENV)/.dev
@@ -101,15 +103,21 @@ test-postgres: $(VENV)/.dev
 	$(call tested,TEST_DATABASE=postgres TEST_POSTGRES_URL="$(TEST_POSTGRES_URL)" \
 	  $(PYTEST) -n $(PYTEST_WORKERS) $(HANDED_OUT) -m "$(POSTGRES_MARKS)" --database-only $(ROOMS))
 
-# What "make test" leaves out on PostgreSQL, for CI, which has just run it on the same tree: real workers, slow proofs, the pages.
-OTHER_ROOMS = $(filter-out $(CORE_ROOMS) tests/__pycache__ tests/browser,$(patsubst %/,%,$(wildcard tests/*/)))
-test-postgres-rest:
-	@$(MAKE) --no-print-directory test-postgres ROOMS="$(SLOW_OR_WORKERS)" POSTGRES_MARKS="workers or slow" HANDED_OUT=$(ONE_BY_ONE)
-	@$(MAKE) --no-print-directory test-postgres ROOMS="$(OTHER_ROOMS)" PYTEST_WORKERS=3 HANDED_OUT=$(ONE_BY_ONE)
+# What "make test" leaves out on PostgreSQL, for CI, which has just run it on the same tree: real workers and slow proofs, which wait
+# more than they work, and the pages, which don't.
+test-postgres-slow:
+	@$(MAKE) --no-print-directory test-postgres ROOMS="$(SLOW_OR_WORKERS)" POSTGRES_MARKS="workers or slow" \
+	  PYTEST_WORKERS=3 HANDED_OUT=$(ONE_BY_ONE) CACHE=.pytest_cache/postgres-slow
 
+OTHER_ROOMS = $(filter-out $(CORE_ROOMS) tests/__pycache__ tests/browser,$(patsubst %/,%,$(wildcard tests/*/)))
+test-postgres-pages:
+	@$(MAKE) --no-print-directory test-postgres ROOMS="$(OTHER_ROOMS)" HANDED_OUT=$(ONE_BY_ONE) CACHE=.pytest_cache/postgres-pages
+
+# Each worker has a Chromium of its own.
+test-browser: CACHE = .pytest_cache/browser
 test-browser: $(VENV)/.dev
 	@echo "== browser tests"
-	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -m browser tests/browser)
+	$(call tested,TEST_DATABASE=sqlite $(PYTEST) -n $(PYTEST_WORKERS) $(ONE_BY_ONE) -m browser tests/browser)
 
 # Installation. Each stamp is as new as what it was installed from.
 
