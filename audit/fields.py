@@ -131,7 +131,10 @@ class CanonicalJSONField(models.TextField[Any, Any]):
 
 def canonical_json(value: Any) -> str:
     """Return ``value`` as JSON with sorted keys, no spaces and no floats; Decimals become text. Raises TypeError on others."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(_plain(value))
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

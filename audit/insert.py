@@ -6,6 +6,7 @@ from typing import Any
 from django.db import IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from audit import sql
 from audit.chain import FORMS, Chain, Form
 from audit.records import Prepared, database_time
 
@@ -23,29 +24,27 @@ def append_rows(connection: BaseDatabaseWrapper, rows: Sequence[Prepared]) -> No
     chains = {chain: chained for chain, chained in chains.items() if chained}
     if not chains:
         return
-    with connection.cursor() as cursor:
-        heads = _lock_heads(cursor, list(chains), connection.vendor)
-        for chain, chained in chains.items():
-            seq, last_hash = heads[chain]
-            values, last_hash = _chain(chained, seq, last_hash)
-            _insert(cursor, FORMS[chain], values, connection)
-            cursor.execute(
-                "UPDATE chain_heads SET seq = %s, hash = %s WHERE chain = %s AND seq = %s",
-                [seq + len(chained), last_hash, chain.value, seq],
-            )
-            if cursor.rowcount != 1:
-                raise ChainHeadError(f"the head of the {chain.value} chain is no longer at seq {seq}")
+    heads = _lock_heads(list(chains), connection.vendor)
+    for chain, chained in chains.items():
+        seq, last_hash = heads[chain]
+        values, last_hash = _chain(chained, seq, last_hash)
+        _insert(FORMS[chain], values, connection)
+        moved = sql.change(
+            "UPDATE chain_heads SET seq = %s, hash = %s WHERE chain = %s AND seq = %s",
+            [seq + len(chained), last_hash, chain.value, seq],
+        )
+        if moved != 1:
+            raise ChainHeadError(f"the head of the {chain.value} chain is no longer at seq {seq}")
 
 
-def _lock_heads(cursor: Any, chains: list[Chain], vendor: str) -> dict[Chain, tuple[int, str]]:
+def _lock_heads(chains: list[Chain], vendor: str) -> dict[Chain, tuple[int, str]]:
     """Lock the heads in their one order: operator, live, paper. SQLite's transaction holds the only write lock already."""
     lock = " FOR UPDATE" if vendor == "postgresql" else ""
-    marks = ", ".join(["%s"] * len(chains))
-    cursor.execute(
-        f"SELECT chain, seq, hash FROM chain_heads WHERE chain IN ({marks}) ORDER BY chain <> 'operator', chain{lock}",
-        [chain.value for chain in chains],
+    condition, params = sql.any_of("chain", [chain.value for chain in chains])
+    found = sql.rows(
+        f"SELECT chain, seq, hash FROM chain_heads WHERE {condition} ORDER BY chain <> 'operator', chain{lock}", params
     )
-    heads = {Chain(name): (int(seq), str(hash_)) for name, seq, hash_ in cursor.fetchall()}
+    heads = {Chain(name): (int(seq), str(hash_)) for name, seq, hash_ in found}
     lost = [chain.value for chain in chains if chain not in heads]
     if lost:
         raise ChainHeadError(f"no head row for {', '.join(lost)} in chain_heads")
@@ -66,16 +65,18 @@ def _chain(rows: Sequence[Prepared], seq: int, last_hash: str) -> tuple[list[lis
     return chained, last_hash
 
 
-def _insert(cursor: Any, form: Form, rows: list[list[Any]], connection: BaseDatabaseWrapper) -> None:
+def _insert(form: Form, rows: list[list[Any]], connection: BaseDatabaseWrapper) -> None:
     columns = ", ".join([*(f'"{column}"' for column in form.columns), '"hash"'])
-    if connection.vendor == "postgresql":
-        # COPY takes a fifth of the time of a multi-row INSERT, and this is the time for which the head is locked.
-        with connection.wrap_database_errors, cursor.cursor.copy(f'COPY "{form.table}" ({columns}) FROM STDIN') as copy:
-            for row in rows:
-                copy.write_row(row)
-        return
-    ts_at = form.columns.index("ts")
-    for row in rows:
-        row[ts_at] = database_time(row[ts_at], connection.vendor)
-    marks = ", ".join(["%s"] * (len(form.columns) + 1))
-    cursor.executemany(f'INSERT INTO "{form.table}" ({columns}) VALUES ({marks})', rows)
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            # COPY takes a fifth of the time of a multi-row INSERT, and this is the time for which the head is locked.
+            statement = f'COPY "{form.table}" ({columns}) FROM STDIN'
+            with connection.wrap_database_errors, cursor.cursor.copy(statement) as copy:
+                for row in rows:
+                    copy.write_row(row)
+            return
+        ts_at = form.columns.index("ts")
+        for row in rows:
+            row[ts_at] = database_time(row[ts_at], connection.vendor)
+        marks = ", ".join(["%s"] * (len(form.columns) + 1))
+        cursor.executemany(f'INSERT INTO "{form.table}" ({columns}) VALUES ({marks})', rows)

@@ -5,10 +5,12 @@ from typing import Any
 
 from django.conf import settings
 
+from audit.table import Table
 from safety.intents import LimitSet
 from safety.limit_fields import DEFAULTS, GAUGES, SWITCHABLE, LimitField, fields_of
 from safety.models import RiskLimits
 
+_TABLE = Table(RiskLimits)
 __all__ = ["DEFAULTS", "LimitBook", "merge", "switched_off", "unknown_codes"]
 
 
@@ -23,9 +25,7 @@ class LimitBook:
     def read(cls, bot_ids: Collection[int]) -> "LimitBook":
         """Read the global limits and those of these bots."""
         scopes = ["global", *(f"bot:{bot_id}" for bot_id in bot_ids)]
-        places = ", ".join(["%s"] * len(scopes))
-        rows = RiskLimits.objects.raw(f"SELECT * FROM risk_limits WHERE scope IN ({places})", scopes)
-        return cls({row.scope: row for row in rows})
+        return cls({row.scope: row for row in _TABLE.read("scope", scopes)})
 
     def for_bot(self, bot_id: int, *, is_live: bool) -> LimitSet:
         """Return the limits for one bot's orders.

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.utils import timezone
 
+from audit import sql
 from safety import outage
 from safety.controls.base import StateReading
 from safety.intents import Level
@@ -89,9 +90,8 @@ def read_rows() -> tuple[dict[str, Latch], frozenset[str]]:
 
     The kill_switch setting is a scope of its own.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_LATCHES_SQL, [connection.ops.adapt_datetimefield_value(timezone.now())])
-        rows = [tuple(map(str, row)) for row in cursor.fetchall()]
+    found = sql.rows(_LATCHES_SQL, [connection.ops.adapt_datetimefield_value(timezone.now())])
+    rows = [tuple(map(str, row)) for row in found]
     latches = {scope: latch_of(scope, level, reason) for kind, scope, level, reason in rows if kind == "state"}
     # A row that is named like the setting stands in for nothing.
     latches.pop(KILL_SETTING, None)

@@ -14,6 +14,7 @@ from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from audit import sql
 from bots.instant import Instant
 from bots.models.worker import Lease
 from bots.workers.database_time import database_time
@@ -76,15 +77,16 @@ class Fence:
             raise transaction.TransactionManagementError("a fence protects nothing outside a transaction")
         # A locking read and not an update: it leaves no dead row, and the order of the locks is fixed. SQLite has no
         # row locks; there the transaction holds the whole database from its start (transaction_mode IMMEDIATE).
+        condition, names = sql.any_of("name", list(self.epochs))
+        now, moment = "clock_timestamp()", []
+        lock = " FOR UPDATE"
+        if connection.vendor != "postgresql":
+            now, moment, lock = "%s", [connection.ops.adapt_datetimefield_value(timezone.now())], ""
         held = dict(
-            Lease.objects.select_for_update()
-            .filter(
-                name__in=list(self.epochs),
-                holder=self.holder,
-                expires_at__gt=database_time(),
+            sql.rows(
+                f"SELECT name, epoch FROM leases WHERE {condition} AND holder = %s AND expires_at > {now} ORDER BY name{lock}",
+                [*names, self.holder, *moment],
             )
-            .order_by("name")
-            .values_list("name", "epoch")
         )
         lost = sorted(name for name, epoch in self.epochs.items() if held.get(name) != epoch)
         if lost:
