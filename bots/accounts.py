@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from django.db.models import Q
 
-from bots.batch import AccountFigures, load_orders
+from bots.batch import AccountFigures, RecentOrder, load_orders, open_among
 from bots.models import Account, AccountSync, AssetBaseline, Bot, Difference, Fill, Order, PaperBroker, Position
 from bots.order_states import OPEN_STATES
 from bots.reconciliation.compare import assets_of
@@ -79,7 +79,7 @@ class AccountBooks:
     account: Account
     bots: dict[int, Bot] = field(default_factory=dict)
     positions: list[Position] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
+    orders: list[Order | RecentOrder] = field(default_factory=list)
     externals: list[Order] = field(default_factory=list)
     bought: dict[str, tuple[Decimal, Decimal | None]] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
@@ -88,7 +88,7 @@ class AccountBooks:
     @property
     def open_orders(self) -> list[Order]:
         """Return the orders that have not ended."""
-        return [order for order in self.orders if order.status in OPEN_STATES]
+        return open_among(self.orders)
 
     def positions_in(self, symbol: str) -> list[Position]:
         """Return what the account's bots hold in one symbol."""

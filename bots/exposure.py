@@ -4,13 +4,13 @@ Whatever is not known stays None, and every control that needs it then denies. O
 (SUBMITTING, UNKNOWN, resting) count as if they filled: so a hundred intents at one moment can't pass a limit together.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation, localcontext
 
 from bots.accounts import AccountBooks, baselines, reserved_usd, utc_day, value_usd
-from bots.batch import RECENT, BotBooks
+from bots.batch import RECENT, BotBooks, RecentOrder
 from bots.books import EXACT
 from bots.bot_params import planned_leg_usd
 from bots.brokers.base import FeeSchedule, MarketView
@@ -173,13 +173,13 @@ def _of_bot(books: BotBooks, intent: OrderIntent, market: Market, now: datetime)
     )
 
 
-def _sent_since(recent: Iterable[Order], since: datetime) -> int:
+def _sent_since(recent: Sequence[Order | RecentOrder], since: datetime) -> int:
     submits = sum(1 for order in recent if order.submitting_at is not None and order.submitting_at >= since)
     cancels = sum(1 for order in recent if order.cancel_requested_at is not None and order.cancel_requested_at >= since)
     return submits + cancels
 
 
-def _is_duplicate(recent: Iterable[Order], intent: OrderIntent, now: datetime) -> bool:
+def _is_duplicate(recent: Iterable[Order | RecentOrder], intent: OrderIntent, now: datetime) -> bool:
     same = (intent.side, intent.type, intent.limit_price, intent.quantity)
     return any(
         (order.side, order.type, order.limit_price, order.quantity) == same

@@ -12,12 +12,13 @@ from bots.batch import BotBooks
 from bots.books import EXACT, Book, apply_fill, apply_write_off
 from bots.brokers.base import Execution
 from bots.models import Deal, Fill, Order, Position
+from bots.tables import DEALS, FILLS, ORDERS, POSITIONS
 from safety.intents import InstrumentRules, Side
 
 #: Of so many orders that filled the values are kept, for the control that looks for outliers.
 NOTIONALS_KEPT = 30
-# All but the best price: ticks raise it at the same moment, without the bot's lock.
-DEAL_FIELDS = [field.name for field in Deal._meta.concrete_fields if field.name not in ("id", "peak_price")]
+# Ticks raise a deal's best price at the same moment, without the bot's lock.
+RAISED_BY_TICKS = ("peak_price",)
 
 
 def record_executions(
@@ -33,12 +34,13 @@ def record_executions(
     deal = _deal_of(order, books, fresh[0]) if fresh else None
     for execution in fresh:
         _apply(order, execution, books.position, deal)
-    order.save()
+    ORDERS.save(order)
     if fresh:
-        Fill.objects.bulk_create([_fill(order, execution) for execution in fresh])
+        for execution in fresh:
+            FILLS.save(_fill(order, execution))
         _count_filled(order, books.position)
         _save_deal(deal, books, rules, fresh[-1])
-        books.position.save()
+        POSITIONS.save(books.position)
     return fresh
 
 
@@ -153,7 +155,7 @@ def _save_deal(deal: Deal | None, books: BotBooks, rules: InstrumentRules, last:
             _count_deal(deal, books.position)
         deal.closed_at = books.position.last_exit_at
         books.deal = None
-    deal.save(update_fields=None if deal.pk is None else DEAL_FIELDS)
+    DEALS.save(deal, without=RAISED_BY_TICKS)
 
 
 def _count_deal(deal: Deal, position: Position) -> None:

@@ -33,8 +33,8 @@ def submit(
     When this client order id was used before, the first order stands, untouched, and the attempt is denied and audited.
     ``books`` must be locked, and hold every order since the tick was due. Raises LeaseLost for a shard that is not held.
     """
-    standing = next((one for one in books.orders if one.client_order_id == intent.client_order_id), None)
-    if standing is not None:
+    if any(one.client_order_id == intent.client_order_id for one in books.orders):
+        standing = Order.objects.get(client_order_id=intent.client_order_id)
         return steps.Submission(standing, (steps.record_repeat(intent),))
     order = steps.pending(intent, fence)
     steps.wish(order, market)

@@ -15,7 +15,7 @@ from bots.accounts import (
     load_account_books,
     reserved_on_account_usd,
 )
-from bots.batch import RECENT, load_books, load_orders
+from bots.batch import RECENT, RecentOrder, load_books, load_orders
 from bots.brokers.base import FeeSchedule, MarketView
 from bots.exposure import NO_CANDLES, Market, gather, gather_live
 from bots.instruments import is_major
@@ -278,7 +278,7 @@ def test_fill_that_is_booked_while_the_account_is_read_counts(monkeypatch: pytes
         Order.objects.filter(pk=order.pk).update(status=OrderStatus.FILLED, filled_quantity=order.quantity)
         holds(twin, "1", "110")
 
-    def read(*args: Any) -> list[Order]:
+    def read(*args: Any) -> list[Order | RecentOrder]:
         if not late:
             fill()
         found = list(load_orders(*args))

@@ -19,7 +19,8 @@ from bots.batch import load_books, locked_books
 from bots.equity import take_snapshots
 from bots.exposure import gather
 from bots.markets import market_for
-from bots.models import Bot, Order
+from bots.models import Bot, Order, Position
+from bots.tables import POSITIONS
 from safety.intents import Exposure, OrderType, Side
 from tests.bots.builders import Floor, Worker, buy, intent_for, make_bot, position_of, sell, trade
 from tests.conftest import CommittedDatabase, on_sqlite
@@ -208,6 +209,24 @@ def test_stop_by_hand_against_ticks_leaves_nothing_resting(committed_db: Committ
     assert set(Bot.objects.values_list("status", flat=True)) == {"stopped"}
     assert not Order.objects.filter(status__in=["accepted", "partially_filled"]).exists()
     check_everything()
+
+
+def test_books_that_waited_for_the_lock_show_what_was_written_meanwhile(
+    committed_db: CommittedDatabase, floor: Floor
+) -> None:
+    """The lock is a statement of its own: one that locks and reads at once would show what was there before it waited."""
+    bot = make_bot()
+    Position.objects.create(bot=bot, is_live=False)
+
+    def add_ten_times() -> None:
+        for _ in range(10):
+            with unit():
+                books = locked_books(bot, timezone.now())
+                books.position.quantity += 1
+                POSITIONS.save(books.position)
+
+    assert at_the_same_moment(*[add_ten_times] * 4) == [None] * 4
+    assert Position.objects.get().quantity == 40
 
 
 @pytest.mark.parametrize("held_by", ["tick", "person"])

@@ -40,7 +40,7 @@ BEFORE_THE_COMMIT = {
     "claimed, before the second look": "+bots.executor.steps.second_look",
     "before the send": "+bots.brokers.paper.PaperBroker.submit",
     "filled, not booked": "-bots.brokers.paper.PaperBroker.submit",
-    "order and fills booked, position not": "+bots.models.Position.save",
+    "order and fills booked, position not": "-bots.ledger._save_deal",
     "booked, fill not recorded": "-bots.ledger.record_executions",
     "in the middle of the batch": "+bots.tick._act:2",
     "all bots done, ticks not saved": "+bots.tick._save",
