@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, NotSupportedError, connection, connections
 from django.db.backends.utils import CursorWrapper
 
 
@@ -28,26 +28,19 @@ class PreparedCursor(psycopg.Cursor[Any]):
 
 def rows(sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Run a constant statement that gives rows, and return them as the driver gives them. Raises django.db.Error."""
-    cursor = _cursor()
-    cursor.execute(sql, params)
-    return list(cursor.fetchall())
+    return list(_run(sql, params).fetchall())
 
 
 def change(sql: str, params: Sequence[Any] = ()) -> int:
     """Run a constant statement that changes rows, and return how many. Raises django.db.Error."""
-    cursor = _cursor()
-    cursor.execute(sql, params)
-    return int(cursor.rowcount)
+    return int(_run(sql, params).rowcount)
 
 
 def added(sql: str, params: Sequence[Any]) -> int:
     """Run a constant INSERT of one row, and return the id that it got. Raises django.db.Error."""
-    cursor = _cursor()
     if connection.vendor != "postgresql":
-        cursor.execute(sql, params)
-        return int(cursor.lastrowid)
-    cursor.execute(f"{sql} RETURNING id", params)
-    return int(cursor.fetchall()[0][0])
+        return int(_run(sql, params).lastrowid)
+    return int(_run(f"{sql} RETURNING id", params).fetchall()[0][0])
 
 
 def any_of(column: str, values: Collection[Any]) -> tuple[str, list[Any]]:
@@ -60,6 +53,19 @@ def any_of(column: str, values: Collection[Any]) -> tuple[str, list[Any]]:
     if connection.vendor == "postgresql":
         return f"{column} = ANY(%s)", [list(values)]
     return f"{column} IN ({', '.join(['%s'] * len(values))})", list(values)
+
+
+def _run(statement: str, params: Sequence[Any]) -> CursorWrapper:
+    cursor = _cursor()
+    try:
+        cursor.execute(statement, params)
+    except NotSupportedError:
+        # A migration changed the type of a column that a prepared statement reads. With the rollback of a transaction the driver
+        # forgets what it has prepared; where there is none, it has to forget the connection.
+        if not connection.in_atomic_block:
+            connection.close()
+        raise
+    return cursor
 
 
 def _cursor() -> CursorWrapper:

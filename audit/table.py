@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import cache, cached_property
 from typing import Any, Generic, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, connections, transaction
 from django.db.models import Field, Model
 from django.db.models.sql import Query
 
@@ -68,16 +68,18 @@ class Table(Columns, Generic[Row]):
     def save(self, row: Row, without: tuple[str, ...] = ()) -> None:
         """Add a row that has no id yet, which gets one, or write one that has, all of it but the fields named.
 
-        Raises django.db.Error, also when a row that has an id is not there.
+        The fields give their values as they are: what ``auto_now`` would set, the caller sets. Raises django.db.Error, also when
+        a row that has an id is not there; as with the ORM, the transaction can then only be rolled back, on SQLite too.
         """
-        if row.pk is None:
-            statement, fields = self._insert
-            row.pk = sql.added(statement, _values(row, fields))
-            row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
-            return
-        statement, fields = self._update(without)
-        if sql.change(statement, [*_values(row, fields), row.pk]) != 1:
-            raise DatabaseError(f"{self.model.__name__} {row.pk} is not there")
+        with transaction.mark_for_rollback_on_error(DEFAULT_DB_ALIAS):
+            if row.pk is None:
+                statement, fields = self._insert
+                row.pk = sql.added(statement, _values(row, fields))
+                row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS
+                return
+            statement, fields = self._update(without)
+            if sql.change(statement, [*_values(row, fields), row.pk]) != 1:
+                raise DatabaseError(f"{self.model.__name__} {row.pk} is not there")
 
     @cached_property
     def _names(self) -> list[str]:

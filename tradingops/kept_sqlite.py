@@ -28,7 +28,13 @@ def _keep(connection: BaseDatabaseWrapper, **_: object) -> None:
     if connection.vendor == "sqlite":
         # As CONN_MAX_AGE does, but for these threads alone: commands and workers have no requests before which to look.
         connection.close_at = time.monotonic() + KEPT_S
+        # After an error Django asks whether it may be kept on, and believes of SQLite that it always may: of a broken disk, too.
+        setattr(connection, "is_usable", _is_never_usable)  # noqa: B010  (a method of its own)
         _opened.file = _file_of(connection)
+
+
+def _is_never_usable() -> bool:
+    return False
 
 
 def _leave_what_is_gone(**_: object) -> None:

@@ -78,7 +78,7 @@ def test_field_that_is_left_out_keeps_what_others_wrote() -> None:
 
 def test_row_that_is_gone_is_not_written_silently() -> None:
     order = an_order(make_bot(), id=10**6)
-    with pytest.raises(DatabaseError, match="is not there"):
+    with pytest.raises(DatabaseError, match="is not there"), transaction.atomic():
         ORDERS.save(order)
     assert not Order.objects.exists()
 

@@ -49,7 +49,7 @@ class TestPanel:
         spend(Purpose.BACKGROUND, 7)
         spend(Purpose.CANCELS, 2)
         # One falls off each second: of a few nothing might be left when the page is asked.
-        spend(Purpose.ORDERS, 40, "BTC/USD")
+        spend(Purpose.ORDERS, 20, "BTC/USD")
         budget.note_held_back("kraken", "")
         shown = panel(desk, url)
         assert "of 15, falls by 0.33 a second" in shown

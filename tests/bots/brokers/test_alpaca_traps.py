@@ -3,6 +3,7 @@
 import json
 import logging
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -357,17 +358,16 @@ def test_machine_that_slept_while_it_connected_sends_nothing(
 ) -> None:
     """The monotonic clock stood still meanwhile, and so did every timeout."""
     found = socket.getaddrinfo
-    slept = time_machine.travel(timezone.now() + timedelta(hours=9), tick=True)
+    with ExitStack() as slept:
 
-    def late(*args: Any, **kwargs: Any) -> Any:
-        slept.start()
-        return found(*args, **kwargs)
+        def late(*args: Any, **kwargs: Any) -> Any:
+            # Once: a host may have several addresses, and be looked up again.
+            monkeypatch.setattr(socket, "getaddrinfo", found)
+            slept.enter_context(time_machine.travel(timezone.now() + timedelta(hours=9), tick=True))
+            return found(*args, **kwargs)
 
-    monkeypatch.setattr(socket, "getaddrinfo", late)
-    try:
+        monkeypatch.setattr(socket, "getaddrinfo", late)
         report = send(alpaca.paper, stock_order())
-    finally:
-        slept.stop()
     assert (report.status, report.was_sent) == (OrderStatus.REJECTED, False)
     assert alpaca.paper.log(POST) == []
 
