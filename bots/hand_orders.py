@@ -97,6 +97,9 @@ def close_at_venue(bot_id: int, *, actor: str, guard: Callable[[Bot], object] | 
     if bot.status == BotStatus.RUNNING:
         manager.pause(bot_id, actor=actor, reason="position closed by hand: start the bot to let it trade on")
     for order in resting:
+        if guard is not None:
+            with manager.locked(bot_id) as bot:
+                guard(bot)
         _cancel(order, actor)
     # A fill may have come in before its cancel: what is held now is what is sold.
     with manager.locked(bot_id) as bot:

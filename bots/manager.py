@@ -223,7 +223,8 @@ def close_position(
         else:
             submission = executor.Submission(sale)
         # A stopped bot does not tick, so nobody would see a sale through that was filled in part.
-        if bot.status == BotStatus.RUNNING or submission.order.status in RESTING_STATES:
+        is_left_alone = bot.status == BotStatus.STOPPED and submission.order.status in RESTING_STATES
+        if bot.status == BotStatus.RUNNING or is_left_alone:
             _set_status(bot, BotStatus.PAUSED, "position closed by hand: start the bot to let it trade on", actor)
             _save(bot)
     return submission

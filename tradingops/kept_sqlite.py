@@ -1,4 +1,5 @@
-"""Each thread of the web server keeps its connection to SQLite for a minute: to open one takes longer than a short answer does.
+"""Each thread of the web server keeps its connection to SQLite from one request to the next, for a minute:
+to open one takes longer than a short answer does.
 
 What is kept would go on answering out of a file that was deleted, or exchanged for a backup, behind it. So the file is looked
 at before each request: an answer comes out of the one that is there.

@@ -32,6 +32,7 @@ from bots.models import (
     AutopilotBot,
     AutopilotConfig,
     AutopilotCycle,
+    AutopilotDecision,
     AutopilotLosses,
     Bot,
     BotStatus,
@@ -88,11 +89,17 @@ class Acts:
         except Exception as error:  # one bot's fault must not keep all others from being closed
             if outage.is_outage(error):
                 raise
-            if isinstance(error, IntegrityError) and decision.bot_id is None and _is_taken(decision):
+            if isinstance(error, IntegrityError) and decision.bot_id is None and self._is_taken(decision):
                 text = "Another bot took its place just now."
                 self.log(replace(decision, kind=Kind.SKIPPED, code="refused", reason=text), now)
                 return
             self._note_fault(decision, error, now)
+
+    def _is_taken(self, decision: Decision) -> bool:
+        """Return whether another cycle has made a bot for the symbol by now: the database allows one."""
+        mine = Bot.objects.filter(by_autopilot=True, venue=decision.venue, symbol=decision.symbol)
+        made_here = AutopilotDecision.objects.filter(cycle=self.cycle, bot_id__isnull=False, kind=Kind.CREATED.value)
+        return mine.exclude(status=BotStatus.ARCHIVED).exclude(pk__in=made_here.values("bot_id")).exists()
 
     def _note_fault(self, decision: Decision, error: Exception, now: datetime) -> None:
         """Log an act that failed. Its transaction is undone; what it had committed before stands, and the next cycle sees it."""
@@ -176,6 +183,7 @@ class Acts:
             # Once more: the venue may have taken its time, and a live bot that is stopped trades nothing.
             self._settings()
             _refuse_stopped(now, is_live=True)
+            _refuse_halted(bot.venue)
             with manager.locked(bot.pk) as stored:
                 own = locked_own(bot.pk)
                 if own.phase == Phase.STARTING and stored.status == BotStatus.STOPPED and stored.is_live:
@@ -213,13 +221,24 @@ class Acts:
                 self.keep(decision, now)
 
     def note_recovered(self, bot_id: int, now: datetime) -> None:
-        """Let a bot that a person let go on be closed again like any other, as its score has recovered, also while it is held."""
-        with self.writing(), manager.locked(bot_id) as bot:
-            own = locked_own(bot_id)
-            own.bot = bot
-            stand, _ = stand_of(own, is_live=not self.config.dry_run)
-            if own.phase == Phase.KEPT and stand in RECOVERED:
-                move(own, RECOVERED[stand], now)
+        """Let a bot that a person let go on be closed again like any other, as its score has recovered, also while it is held.
+
+        Where that can't be noted now, the next cycle does, and the others go on.
+        """
+        try:
+            with self.writing(), manager.locked(bot_id) as bot:
+                own = locked_own(bot_id)
+                own.bot = bot
+                stand, _ = stand_of(own, is_live=not self.config.dry_run)
+                if own.phase == Phase.KEPT and stand in RECOVERED:
+                    move(own, RECOVERED[stand], now)
+        except LeaseLost:
+            raise
+        except Exception as error:  # as in do
+            if outage.is_outage(error):
+                raise
+            log.exception("that the score of bot %s has recovered could not be noted", bot_id)
+            self.faults.append(f"recovery of bot {bot_id}: {type(error).__name__}: {error}")
 
     def _demote(self, decision: Decision, now: datetime) -> None:
         """Let a bot make no more entries; where all is to be sold, sell it, and archive it when nothing is left."""
@@ -347,12 +366,6 @@ def _refuse_stopped(now: datetime, *, is_live: bool) -> None:
     stopped = losses.stop_text(AutopilotLosses.objects.select_for_update(no_key=True).get(is_live=is_live), now)
     if stopped:
         raise Outdated(stopped)
-
-
-def _is_taken(decision: Decision) -> bool:
-    """Return whether the autopilot has a bot for the symbol by now: the database allows one."""
-    mine = Bot.objects.filter(by_autopilot=True, venue=decision.venue, symbol=decision.symbol)
-    return mine.exclude(status=BotStatus.ARCHIVED).exists()
 
 
 def _refuse_halted(venue: str) -> None:

@@ -67,9 +67,11 @@ def watch_losses(now: datetime) -> None:
     if not AutopilotBot.objects.exists():
         return
     config, moment = settings_of.read(), Moment(now)
-    for is_live in (True, False):
-        standing = losses.measure(config, moment, is_live=is_live)
-        losses.hold_bots(standing.losses, now)
+    try:
+        losses.hold_bots(losses.measure(config, moment, is_live=True).losses, now)
+    finally:
+        # Whatever is wrong there, what is lost on paper is measured.
+        losses.hold_bots(losses.measure(config, moment, is_live=False).losses, now)
 
 
 @chore(every_s=5)

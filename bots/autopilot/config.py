@@ -10,6 +10,7 @@ from django.utils import timezone
 from audit.decimals import decimal_text
 from audit.fields import canonical_json
 from audit.log import OperatorEventRecord, record, unit
+from audit.models import OperatorEvent
 from bots.autopilot.checks import AutopilotConfigError, check, check_symbols
 from bots.blocks import Block, lock_blocks, readiness_blocks, state_blocks
 from bots.models import AutopilotConfig, AutopilotProfile, AutopilotState, Bot, BotStatus, Venue
@@ -158,6 +159,10 @@ def _carry_score(old: int, new: int, actor: str) -> None:
     mine = Bot.objects.select_for_update(no_key=True).filter(by_autopilot=True, score_min=old)
     for bot in mine.exclude(status=BotStatus.ARCHIVED).order_by("pk"):
         what, why = f"bot:{bot.pk} {bot.name}", "score_demote of the autopilot was changed"
+        changes = OperatorEvent.objects.filter(action="bot_score_min_changed", object=what)
+        if changes.order_by("-id").values_list("reason", flat=True).first() not in (None, why):
+            # A person's own figure, which happens to be the same.
+            continue
         record(OperatorEventRecord(actor, "bot_score_min_changed", what, str(old), str(new), why))
         bot.score_min, bot.revision = new, bot.revision + 1
         bot.save(update_fields=["score_min", "revision"])

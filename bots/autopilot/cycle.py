@@ -43,6 +43,7 @@ RENEW_EVERY_S = 3.0
 #: No act begins later than this after the cycle began: one at a venue may take its time, and the task must end in good order.
 ACTS_UNTIL_S = 40.0
 ERROR_TEXT_MAX = 500
+CUT_OFF = "It was cut off before it ended."
 #: The kinds of decisions that something is done for; the others are only written down.
 DOING = frozenset({Kind.CREATED, Kind.STARTED, Kind.CLOSED, Kind.DEMOTED, Kind.PROMOTED})
 
@@ -114,7 +115,11 @@ class _Cycle:
         now = self._watch.now()
         with transaction.atomic():
             unended = AutopilotCycle.objects.filter(status=CycleStatus.RUNNING)
-            unended.update(status=CycleStatus.LOST, finished_at=now, error="It was cut off before it ended.")
+            lost = unended.order_by("-id").first()
+            unended.update(status=CycleStatus.LOST, finished_at=now, error=CUT_OFF)
+            if lost is not None:
+                lost.error = CUT_OFF
+                tell_if_repeated(lost, now)
             self._cycle.save(force_insert=True)
             self._holder.fence().check()
 

@@ -16,6 +16,7 @@ from bots.books import EXACT
 from bots.market_data.base import MarketDataError
 from bots.markets import Moment
 from bots.models import AutopilotBot, AutopilotConfig, AutopilotLosses, Bot, BotStatus, Phase, Position
+from safety import outage
 from safety.notifications.beside import tell_beside
 
 ACTOR = "autopilot"
@@ -63,14 +64,25 @@ def stop_text(row: AutopilotLosses, now: datetime) -> str:
 def hold_bots(row: AutopilotLosses, now: datetime) -> list[int]:
     """Pause the entries of its running bots after a limit was reached, and return those that were. Each is a change of its own.
 
-    One that a person let go on since then is left alone.
+    One that a person let go on since then is left alone. Raises ExceptionGroup once all others are held.
     """
     if row.stopped_at is None or not stop_text(row, now):
         return []
     # By who started it, not by what was noted of it: a person's start may not have been noted yet, or only after the losses.
     running = AutopilotBot.objects.filter(bot__status=BotStatus.RUNNING, bot__dry_run=not row.is_live)
     running = running.exclude(bot__attended_at__gt=row.stopped_at)
-    return [bot_id for bot_id in running.order_by("pk").values_list("pk", flat=True) if _hold(bot_id, row, now)]
+    held, faults = [], []
+    for bot_id in running.order_by("pk").values_list("pk", flat=True):
+        try:
+            if _hold(bot_id, row, now):
+                held.append(bot_id)
+        except Exception as fault:  # one bot's fault must not let all others buy on
+            if outage.is_outage(fault):
+                raise
+            faults.append(fault)
+    if faults:
+        raise ExceptionGroup(f"{len(faults)} bots could not be held", faults)
+    return held
 
 
 def own_pnl_usd(moment: Moment, *, is_live: bool) -> Decimal | str:

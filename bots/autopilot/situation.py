@@ -121,7 +121,6 @@ def own_bots(config: AutopilotConfig, books: Mapping[bool, Standing] | None = No
         is_flat = holds_nothing(bot)
         area = sector(bot.venue, bot.symbol)
         code, held = _held(bot, config, books or {})
-        is_kept = row.phase == Phase.KEPT
         found.append(
             OwnBot(
                 bot.pk,
@@ -135,7 +134,7 @@ def own_bots(config: AutopilotConfig, books: Mapping[bool, Standing] | None = No
                 said,
                 held,
                 code,
-                is_kept,
+                _is_kept(row),
             )
         )
     return found
@@ -165,7 +164,7 @@ def stand_of(row: AutopilotBot, *, is_live: bool) -> tuple[Stand, str]:
             return Stand.WAITING, ""
     if bot.status == BotStatus.PAUSED:
         touched = "" if bot.status_reason == row.reason else bot.status_reason
-        if phase == Phase.LEAVING:
+        if phase == Phase.LEAVING and not _is_kept(row):
             return Stand.LEAVING, touched
         # One that a person had let go on before stays KEPT in its row: see losses.
         if phase in (Phase.LOSS_HOLD, Phase.KEPT) and not touched:
@@ -175,6 +174,14 @@ def stand_of(row: AutopilotBot, *, is_live: bool) -> tuple[Stand, str]:
     said = f"It was {bot.status} by {who}{why}"[:TEXT_MAX].rstrip(".")
     is_control = bot.status == BotStatus.PAUSED and who in AUTOMATIC
     return (Stand.PAUSED if is_control else Stand.HANDS_OFF), said
+
+
+def _is_kept(row: AutopilotBot) -> bool:
+    """Return whether a person let a bot go on that was on its way out, also when it was paused again before any cycle looked."""
+    if row.phase == Phase.KEPT:
+        return True
+    let_go_on_at = row.bot.attended_at
+    return row.phase in losses.LET_GO_ON and let_go_on_at is not None and let_go_on_at > row.phase_at
 
 
 def _who_held(bot: Bot) -> str:
@@ -225,6 +232,9 @@ class Trial:
             legs = check_ladder(bot, market, self._limits, funds, is_live=self._is_live, now=self._now)
         except MarketDataError as error:
             return str(error)
+        except ArithmeticError as error:
+            # A figure that is no number, of one symbol: the others go on.
+            return f"What its orders would come to can't be said: {error!r}"
         return _first_denial(legs)
 
     def _funds(self, market: Market) -> Funds | None:

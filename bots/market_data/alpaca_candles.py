@@ -63,7 +63,7 @@ class Candles:
             problem = self._fetcher.run(name, lambda: self._fetch_whole(symbol, timeframe))
             kept = self._kept.get(key)
         elif self._is_due(kept, now):
-            # Of a machine that slept the next order must not be decided by what was before.
+            # After a machine slept, the venue gets a moment to say what is new; then what was before is given, with its age.
             is_old = kept.asked_at.elapsed_s() >= 2 * TIMEFRAME_S[timeframe]
             fetch = self._fetcher.run if is_old else self._fetcher.start
             fetch(f"the new {timeframe} bars", lambda: self._fetch_new(timeframe, now))

@@ -176,7 +176,7 @@ class KrakenFeed:
         problem, kept = "", self._candles.get(key)
         if kept is None or self._is_due(kept, bar_s, now):
             name = f"the {timeframe} candles of {symbol}"
-            # Of a machine that slept the next order must not be decided by what was before.
+            # After a machine slept, the venue gets a moment to say what is new; then what was before is given, with its age.
             is_old = kept is None or kept.asked_at.elapsed_s() >= 2 * bar_s
             fetch = self._fetcher.run if is_old else self._fetcher.start
             problem = fetch(name, lambda: self._fetch_candles(pair, timeframe))

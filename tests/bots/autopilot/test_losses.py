@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import time_machine
@@ -18,6 +19,7 @@ from bots.markets import Moment
 from bots.models import AutopilotBot, AutopilotConfig, AutopilotLosses, Bot, BotStatus, Phase, Position
 from safety.intents import Side
 from safety.models import Notification
+from tests.bots.autopilot.conftest import switch_on
 from tests.bots.autopilot.market import FALLING, RISING, MarketFeed
 from tests.bots.autopilot.test_cycle import decided, go, made, own
 from tests.bots.builders import make_bot, trade
@@ -221,6 +223,47 @@ class TestBots:
         assert decided(go())["AAPL"] == ("kept", "paused")
         manager.start(bot.pk, actor="anna")
         assert decided(go())["AAPL"] == ("kept", "started_by_hand")
+
+    @pytest.mark.parametrize("close_mode", ["flatten", "manage_out"])
+    @pytest.mark.parametrize("actor", ["automatic", "anna"])
+    def test_what_a_person_started_and_was_paused_before_any_cycle_looked_is_kept(
+        self, market: MarketFeed, actor: str, close_mode: str
+    ) -> None:
+        bot = made(market)
+        trade(bot, Side.BUY, "0.5")
+        market.courses["AAPL"] = FALLING
+        go()
+        switch_on("AAPL", close_mode=close_mode)
+        manager.start(bot.pk, actor="anna")
+        manager.pause(
+            bot.pk, actor=actor, reason="DAILY_LOSS: 3 % were lost" if actor == "automatic" else "let me look"
+        )
+        assert decided(go())["AAPL"] == ("kept", "paused" if actor == "automatic" else "by_hand")
+        assert (own().status, Position.objects.get(bot=bot).quantity) == (BotStatus.PAUSED, Decimal("0.5"))
+
+    def test_one_bot_that_cannot_be_held_keeps_no_other_from_it(
+        self, market: MarketFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        market.courses = {"AAPL": RISING, "SPY": RISING}
+        switch_on("AAPL", "SPY")
+        go()
+        first, second = Bot.objects.filter(by_autopilot=True).order_by("pk")
+        pause = manager.pause
+
+        def broken(bot_id: int, **given: Any) -> Bot:
+            if bot_id == first.pk:
+                raise ValueError("a figure that is none")
+            return pause(bot_id, **given)
+
+        monkeypatch.setattr(manager, "pause", broken)
+        now = timezone.now()
+        over = {"stopped_at": now, "stopped_until": now + timedelta(hours=1), "stopped_by": "Too much was lost."}
+        AutopilotLosses.objects.update_or_create(is_live=False, defaults=over)
+        with pytest.raises(ExceptionGroup, match="1 bots could not be held"):
+            watch_losses(timezone.now())
+        first.refresh_from_db()
+        second.refresh_from_db()
+        assert (first.status, second.status) == (BotStatus.RUNNING, BotStatus.PAUSED)
 
     def test_what_nobody_can_value_makes_no_bots(self, market: MarketFeed) -> None:
         bot = made(market, universe={"replay": ["AAPL", "SPY"]})
