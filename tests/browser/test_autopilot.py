@@ -4,38 +4,23 @@ With SHOTS set to a directory, what was seen is kept there as pictures, in every
 """
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
 from audit.models import OperatorEvent
 from bots.models import AutopilotConfig, AutopilotCycle, AutopilotDecision, AutopilotState, Bot, Recommendation
 from tests.bots.kraken import KrakenFeed
 from tests.browser.conftest import Console
-from tests.browser.test_going_live import BOTH, PHONE, WIDE, feed, look_at
+from tests.browser.test_going_live import feed, look_at, seen
 
-__all__ = ["feed"]
+__all__ = ["feed", "seen"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 PAGE = "/admin/autopilot/"
-
-
-@pytest.fixture(params=BOTH, ids=lambda look: "-".join(look))
-def seen(request: pytest.FixtureRequest, server: str, browser: Browser) -> Iterator[Console]:
-    """Return a signed-in console in one of the looks; afterwards there must be no complaint."""
-    size, theme = request.param
-    viewport = PHONE if size == "phone" else WIDE
-    context = browser.new_context(viewport=viewport, color_scheme=theme)  # type: ignore[arg-type]
-    opened = Console(server, context.new_page())
-    opened.watch()
-    opened.sign_in()
-    yield opened
-    context.close()
-    assert opened.complaints == []
 
 
 def test_switched_on_over_recorded_prices_a_bot_appears_with_its_reason(

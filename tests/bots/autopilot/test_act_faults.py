@@ -232,3 +232,14 @@ class TestAlarm:
         alarm = Notification.objects.get(event="worker_down")
         assert alarm.title == "The autopilot's cycles keep failing"
         assert alarm.text.startswith("3 of its last 6 cycles did not end well.")
+
+    def test_cycles_that_are_cut_off_between_whole_ones_are_told_too(self, market: MarketFeed) -> None:
+        told_after = []
+        with time_machine.travel(NOON, tick=False):
+            two_rise(market)
+            for _ in range(4):
+                AutopilotCycle.objects.create(trigger="schedule", holder="gone", started_at=timezone.now())
+                assert go().status == CycleStatus.DONE
+                told_after.append(Notification.objects.filter(event="worker_down").count())
+        assert told_after == [0, 0, 1, 1]
+        assert "It was cut off before it ended." in Notification.objects.get(event="worker_down").text

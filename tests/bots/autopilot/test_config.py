@@ -77,6 +77,16 @@ class TestLeastScoreOfItsBots:
             "this bot enters from 70 on, which is its own figure and does not follow the autopilot's settings (40)"
         )
 
+    def test_figure_of_a_persons_own_is_kept_also_where_the_settings_had_the_same_for_a_while(
+        self, market: MarketFeed
+    ) -> None:
+        bot = made(market)
+        bot.score_min = 70
+        manager.update(bot, actor="anna")
+        config.change({"score_demote": 70, "score_min": 80}, actor="bob", reason="careful")
+        config.change({"score_demote": 40}, actor="bob", reason="bolder")
+        assert own().score_min == 70
+
     @pytest.mark.parametrize(("score", "text"), [(0, ""), (30, "this bot enters from 30 on")])
     def test_bot_of_a_person_says_its_own_alone(self, market: MarketFeed, score: int, text: str) -> None:
         bot = make_bot("annas", symbol="SPY")

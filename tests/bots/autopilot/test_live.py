@@ -103,6 +103,26 @@ def test_lock_that_shuts_in_between_archives_the_bot_and_never_lets_it_trade_on_
     assert not OperatorEvent.objects.filter(action__in=("live_enabled", "bot_running")).exists()
 
 
+def test_halt_that_comes_while_a_bot_is_set_live_keeps_it_from_being_started(
+    live: MarketFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_live = going_live.set_live
+
+    def halted_meanwhile(*args: Any, **given: Any) -> object:
+        done = set_live(*args, **given)
+        kill_switch.engage(Level.HALTED, "a test", actor="anna", cancel_resting=False)
+        return done
+
+    monkeypatch.setattr(going_live, "set_live", halted_meanwhile)
+    done = go()
+    assert [(one.kind, one.code) for one in done.decisions.order_by("id")] == [
+        ("created", "score"),
+        ("skipped", "changed_meanwhile"),
+    ]
+    bot = Bot.objects.get()
+    assert (bot.is_live, bot.status) == (True, BotStatus.STOPPED)
+
+
 def test_bot_that_was_cut_off_before_it_was_live_is_finished_or_archived(live: MarketFeed) -> None:
     go()
     bot = Bot.objects.get()
